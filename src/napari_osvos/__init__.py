@@ -1,0 +1,75 @@
+"""One painted frame in, a segmented movie out.
+
+The names below are loaded when they are first used, so that ``import napari_osvos`` costs a napari
+start-up nothing: it loads neither torch nor Qt nor napari, nor any other library.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0.dev0"
+
+if TYPE_CHECKING:
+    from .annotations import Annotations
+    from .clip import Clip
+    from .config import FineTuneConfig, NetworkConfig, ParentConfig, PredictConfig
+    from .evaluation import Scores, evaluate
+    from .finetune import FineTuner
+    from .io import read_clip, read_labels, write_labels, write_probabilities
+    from .parent import ParentNetwork, train_parent
+    from .sample_data import simulate_movie
+    from .segmenter import Segmenter
+
+__all__ = [
+    "Annotations",
+    "Clip",
+    "FineTuneConfig",
+    "FineTuner",
+    "NetworkConfig",
+    "ParentConfig",
+    "ParentNetwork",
+    "PredictConfig",
+    "Scores",
+    "Segmenter",
+    "__version__",
+    "evaluate",
+    "read_clip",
+    "read_labels",
+    "simulate_movie",
+    "train_parent",
+    "write_labels",
+    "write_probabilities",
+]
+
+_HOMES = {
+    "Annotations": "annotations",
+    "Clip": "clip",
+    "FineTuneConfig": "config",
+    "FineTuner": "finetune",
+    "NetworkConfig": "config",
+    "ParentConfig": "config",
+    "ParentNetwork": "parent",
+    "PredictConfig": "config",
+    "Scores": "evaluation",
+    "Segmenter": "segmenter",
+    "evaluate": "evaluation",
+    "read_clip": "io",
+    "read_labels": "io",
+    "simulate_movie": "sample_data",
+    "train_parent": "parent",
+    "write_labels": "io",
+    "write_probabilities": "io",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public name from its home on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value  # the next use does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

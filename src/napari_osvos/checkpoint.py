@@ -1,0 +1,153 @@
+"""Weights, optimiser state and provenance in safetensors files; no pickle is written or read."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+FORMAT = "napari-osvos"
+VERSION = 1
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], kind: str) -> None:
+    """Write tensors and a header to one file, atomically.
+
+    Parameters
+    ----------
+    path : path
+        A file of the same name is replaced.
+    tensors : mapping
+        Names to tensors of any device.
+    header : mapping
+        Plain data, kept as JSON.
+    kind : str
+        ``parent``, ``segmenter`` or ``checkpoint``.
+    """
+    path = Path(path)
+    plain = {name: value.detach().cpu().contiguous(memory_format=torch.contiguous_format).clone() for name, value in tensors.items()}
+    about = {"format": FORMAT, "version": str(VERSION), "kind": kind, "header": json.dumps(dict(header), sort_keys=True)}
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        save_file(plain, partial, metadata=about)
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"Cannot write {path}: {error}") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+
+
+def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read tensors and header from a file of `save_tensors`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not one of this program's, damaged, or of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        with safe_open(path, framework="pt") as stream:
+            about = stream.metadata() or {}
+            if about.get("format") != FORMAT:
+                raise ValueError(f"{path} is a safetensors file, but not one of {FORMAT}.")
+            if about.get("kind") != kind:
+                raise ValueError(f"{path} holds a {about.get('kind')}; a {kind} is wanted here.")
+            if int(about.get("version", 0)) > VERSION:
+                raise ValueError(
+                    f"{path} has format version {about['version']}; this program reads up to {VERSION}. Please update it."
+                )
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            return tensors, json.loads(about["header"])
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged or not a file of {FORMAT}: {error}") from error
+
+
+def read_header(path: str | Path) -> tuple[str, dict[str, Any]]:
+    """Return kind and header of a file without reading its tensors.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load_tensors`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        with safe_open(path, framework="pt") as stream:
+            about = stream.metadata() or {}
+        if about.get("format") != FORMAT:
+            raise ValueError(f"{path} is a safetensors file, but not one of {FORMAT}.")
+        return about["kind"], json.loads(about["header"])
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged or not a file of {FORMAT}: {error}") from error
+
+
+def load_weights(net: torch.nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Put tensors into a network, converted to its precision.
+
+    Raises
+    ------
+    ValueError
+        If a tensor is missing, unknown, of another shape, or not finite.
+    """
+    wanted = net.state_dict()
+    for name, value in wanted.items():
+        if name not in tensors:
+            raise ValueError(f"{path} lacks the weights {name!r} of the network it names.")
+        if tensors[name].shape != value.shape:
+            raise ValueError(
+                f"{path} has {name!r} of shape {tuple(tensors[name].shape)}; the network wants {tuple(value.shape)}."
+            )
+        if not torch.isfinite(tensors[name]).all():
+            raise ValueError(f"{path} has weights {name!r} that are not finite.")
+    extra = sorted(set(tensors) - set(wanted))
+    if extra:
+        raise ValueError(f"{path} has weights {extra[0]!r} that the network it names does not have.")
+    net.load_state_dict({name: tensors[name].to(value.dtype) for name, value in wanted.items()})
+
+
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names, shapes and values, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu()
+        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def pack_optimiser(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """Return the state of an optimiser as named tensors and plain groups."""
+    state = optimiser.state_dict()
+    tensors = {f"{i}.{key}": torch.as_tensor(v) for i, entry in state["state"].items() for key, v in entry.items()}
+    return tensors, state["param_groups"]
+
+
+def unpack_optimiser(
+    optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]
+) -> None:
+    """Restore what `pack_optimiser` returned."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    for group in groups:
+        if isinstance(group.get("betas"), list):
+            group["betas"] = tuple(group["betas"])
+    optimiser.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,77 @@
+"""The verb ``evaluate``: labels against truth."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_osvos.cli.console import PROGRAM, Console
+from napari_osvos.cli.options import add_reporting, at_least, frame_numbers
+from napari_osvos.cli.report import Report, check_outputs
+
+if TYPE_CHECKING:
+    from napari_osvos.evaluation import Scores
+
+_EXAMPLES = f"""\
+examples:
+  {PROGRAM} evaluate labels.tif truth.tif --skip-frames 0
+  {PROGRAM} evaluate labels.tif 02_ST/SEG --skip-frames 0,40 --border 50 --json scores.json
+
+J is the region similarity (intersection over union), F the contour accuracy within 0.8 % of the frame's diagonal,
+as in DAVIS, and within 2 px. Recall is the share of frames above 0.5, decay the mean of the first quarter minus that
+of the last.
+"""
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser(
+        "evaluate",
+        usage=f"{PROGRAM} evaluate OUT TRUTH [options]",
+        help="score labels against truth",
+        description="Score labels against truth. Frames are matched by number; frames without truth are left out.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument("labels", metavar="OUT", type=Path, help="labels to score: a stack or a folder")
+    parser.add_argument("truth", metavar="TRUTH", type=Path, help="truth: a stack or a folder")
+    parser.add_argument(
+        "--skip-frames", metavar="0,40", type=frame_numbers, default=(),
+        help="numbers of frames to leave out: the annotated ones",
+    )  # fmt: skip
+    add_scoring(parser)
+    add_reporting(parser, force="overwrite the --json file if it exists")
+    parser.set_defaults(run=evaluate)
+
+
+def add_scoring(parser: argparse._ActionsContainer) -> None:
+    """Add how to score."""
+    parser.add_argument(
+        "--border", metavar="PIXELS", type=at_least(0), default=0,
+        help="width of the band along the edges to leave out, where the truth is not annotated (default: 0)",
+    )  # fmt: skip
+    parser.add_argument("--per-frame", action="store_true", help="print the scores of each frame, too")
+
+
+def evaluate(given: argparse.Namespace, console: Console) -> None:
+    """Score labels against truth."""
+    report = Report("evaluate", given.words)
+    check_outputs({"--json": given.json}, inputs=[given.labels, given.truth], force=given.force)
+    report.add(labels=str(given.labels), truth=str(given.truth))
+    score(given, console, report, labels=given.labels, skip=given.skip_frames)
+    report.write(given.json)
+
+
+def score(
+    given: argparse.Namespace, console: Console, report: Report, *, labels: Path, skip: Collection[int]
+) -> Scores:
+    """Score a file of labels against ``given.truth``, print the table and keep the scores."""
+    from napari_osvos.evaluation import evaluate as evaluate_labels
+    from napari_osvos.io import read_labels
+
+    with report.timing("evaluate"):
+        scores = evaluate_labels(read_labels(labels), read_labels(given.truth), skip_frames=skip, border=given.border)
+    report.add(scores=scores.to_dict())
+    console.show(scores.to_markdown(per_frame=given.per_frame))
+    return scores

@@ -1,0 +1,240 @@
+"""Options that several verbs share, and options made from the fields of a config."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from napari_osvos.config import Config
+
+C = TypeVar("C", bound=Config)
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Leaves examples as they are written, and enough room for the names of options."""
+
+    def __init__(self, prog: str, **settings: Any) -> None:
+        super().__init__(prog, **{**settings, "max_help_position": 30})
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence; options cannot be abbreviated, so that scripts keep working."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", _Help)
+        kwargs["allow_abbrev"] = False
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what is wrong with the command line as a ValueError."""
+        raise ValueError(f"{message.rstrip('.')} (see {self.prog} --help).")
+
+
+def frame_numbers(text: str) -> tuple[int, ...]:
+    """Read frame numbers such as ``0,40`` or ``0,10-14``."""
+    numbers: list[int] = []
+    try:
+        for part in text.split(","):
+            first, dash, last = part.strip().partition("-")
+            span = range(int(first), int(last if dash else first) + 1)
+            if not span:
+                raise ValueError
+            numbers.extend(span)
+    except ValueError:
+        reason = f"{text!r} is no list of frame numbers; write for example 0,40 or 0,10-14"
+        raise argparse.ArgumentTypeError(reason) from None
+    return tuple(dict.fromkeys(numbers))
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Read whole numbers such as ``1,2,4``."""
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        reason = f"{text!r} is no list of whole numbers; write for example 1,2,4"
+        raise argparse.ArgumentTypeError(reason) from None
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Read names such as ``fast,balanced``."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def at_least(minimum: int) -> Any:
+    """Return a reader of whole numbers from `minimum` upwards."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = minimum - 1
+        if number < minimum:
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give a whole number of at least {minimum}")
+        return number
+
+    return read
+
+
+def add_movie(parser: argparse.ArgumentParser) -> None:
+    """Add MOVIE and how to read it."""
+    parser.add_argument("movie", metavar="MOVIE", type=Path, help="stack (TIFF, OME-Zarr, npy) or folder of frames")
+    group = parser.add_argument_group("reading the movie")
+    group.add_argument("--axes", metavar="AXES", help="order of the axes, out of T, Z, Y, X, C, such as TZYX")
+    group.add_argument("--channels", metavar="0,2", type=whole_numbers, help="which channels to use (default: all)")
+
+
+def add_annotations(parser: argparse.ArgumentParser) -> None:
+    """Add what was painted and which of it counts."""
+    parser.add_argument(
+        "-a", "--annotations", metavar="LABELS", type=Path, required=True,
+        help="painted labels, 0 = background: a stack or a folder whose file numbers are frame numbers",
+    )  # fmt: skip
+    parser.add_argument(
+        "--frames", metavar="0,40", type=frame_numbers,
+        help="numbers of the labelled frames that count (default: all that hold paint)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--partial", metavar="0,40", type=frame_numbers, default=(),
+        help="frames painted only in part: there, unpainted pixels are unknown instead of background",
+    )  # fmt: skip
+
+
+def add_start(parser: argparse.ArgumentParser) -> None:
+    """Add what fine-tuning starts from."""
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--parent", metavar="lite|vgg16|FILE", default="lite", help="parent network (default: lite)")
+    start.add_argument(
+        "--continue", metavar="FILE.osvos", dest="continued", type=Path, help="go on from a saved segmenter instead"
+    )
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Add where to compute."""
+    group = parser.add_argument_group("machine")
+    group.add_argument(
+        "--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto, a GPU if any)"
+    )
+    group.add_argument("--threads", metavar="N", type=at_least(1), help="CPU threads (default: all cores)")
+
+
+def add_reporting(parser: argparse.ArgumentParser, *, force: str = "overwrite outputs that exist") -> None:
+    """Add what is said and kept of a run; `force` says what ``--force`` does."""
+    group = parser.add_argument_group("reporting")
+    group.add_argument(
+        "--json", metavar="FILE", type=Path, help="write timings, device, memory, versions and scores to this file"
+    )
+    group.add_argument("--force", action="store_true", help=force)
+    group.add_argument("--quiet", action="store_true", help="say nothing but errors and what was asked for")
+    group.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def add_settings(
+    parser: argparse._ActionsContainer,
+    kind: type[Config],
+    *,
+    only: Iterable[str] | None = None,
+    leave_out: Iterable[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+) -> None:
+    """Add an option for each field of a config; help, choices and ranges come from the field's metadata.
+
+    Parameters
+    ----------
+    parser
+        A parser or a group of one.
+    kind
+        The config. Fields that are configs themselves have no option.
+    only, leave_out
+        Names of the fields that get an option, or that get none.
+    defaults
+        What the help names as default where the verb has another than the config.
+    """
+    hints = get_type_hints(kind)
+    chosen = set(only) if only is not None else None
+    for spec in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if spec.name in set(leave_out) or (chosen is not None and spec.name not in chosen):
+            continue
+        read = _reader(hints[spec.name])
+        if read is None:
+            continue
+        flag = "--" + spec.name.replace("_", "-")
+        options: dict[str, Any] = {
+            "help": _help(spec, hints[spec.name], (defaults or {}).get(spec.name, spec.default)),
+            "default": argparse.SUPPRESS,
+        }
+        if read is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+        else:
+            parser.add_argument(flag, type=read, metavar=_placeholder(spec, hints[spec.name]), **options)
+
+
+def settings_of(arguments: argparse.Namespace, kind: type[C], base: C | None = None) -> C:
+    """Return the config with the settings that the command line names.
+
+    Raises
+    ------
+    ValueError
+        If a value is not allowed; the message names the option.
+    """
+    known = {spec.name for spec in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    given = {name: value for name, value in vars(arguments).items() if name in known}
+    try:
+        return (base or kind()).replace(**given)
+    except ValueError as error:
+        sentence = str(error)
+        for name in given:  # the config speaks of its field, the reader typed an option
+            sentence = sentence.replace(f"{kind.__name__}.{name} ", f"--{name.replace('_', '-')} ")
+        raise ValueError(sentence) from None
+
+
+def _choices(spec: dataclasses.Field[Any], hint: Any) -> tuple[Any, ...]:
+    if spec.metadata.get("choices"):
+        return tuple(spec.metadata["choices"])
+    return get_args(hint) if get_origin(hint) is Literal else ()
+
+
+def _reader(hint: Any) -> Any:
+    """Return what turns text into a value of this type; None where the command line has no way to write it."""
+    if get_origin(hint) in (Union, UnionType):
+        inner = [part for part in get_args(hint) if part is not type(None)]
+        return _reader(inner[0]) if len(inner) == 1 else None
+    if get_origin(hint) is Literal:
+        return str
+    if get_origin(hint) is tuple:
+        item = get_args(hint)[0]
+        return _list_of(item) if item in (int, float, str) else None
+    return hint if hint in (int, float, str, bool) else None
+
+
+def _list_of(item: Any) -> Any:
+    def read(text: str) -> tuple[Any, ...]:
+        return tuple(item(part) for part in text.split(","))
+
+    read.__name__ = f"list of {item.__name__}"
+    return read
+
+
+def _placeholder(spec: dataclasses.Field[Any], hint: Any) -> str:
+    choices = _choices(spec, hint)
+    if choices:
+        return "|".join(map(str, choices))
+    return str(spec.metadata.get("unit") or ("N" if "int" in str(hint) or "float" in str(hint) else "VALUE")).upper()
+
+
+def _help(spec: dataclasses.Field[Any], hint: Any, default: Any) -> str:
+    low, high = spec.metadata.get("minimum"), spec.metadata.get("maximum")
+    notes = []
+    if spec.metadata.get("unit"):
+        notes.append(str(spec.metadata["unit"]))
+    if low is not None or high is not None:
+        notes.append(f"at least {low}" if high is None else f"at most {high}" if low is None else f"{low} to {high}")
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
+    if default is not None and default is not dataclasses.MISSING and hint is not bool:
+        notes.append(f"default: {default}")
+    text = str(spec.metadata.get("help") or spec.name.replace("_", " "))
+    return (f"{text} ({'; '.join(notes)})" if notes else text).replace("%", "%%")

@@ -1,0 +1,134 @@
+"""What a run took and gave, for people as one line and for programs as JSON; and the checks on outputs before it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from napari_osvos.cli.console import PROGRAM, duration
+from napari_osvos.machine import peak_device_memory, peak_memory, replacing, versions
+
+_SAYINGS = {"read": "read", "fine_tune": "fine-tuned", "predict": "predicted", "write": "wrote", "evaluate": "scored"}
+
+
+class Report:
+    """Collects the seconds of each part of a run and whatever else is worth keeping.
+
+    Parameters
+    ----------
+    verb
+        The verb of the command line.
+    words
+        The command line after the program's name.
+    """
+
+    def __init__(self, verb: str, words: Sequence[str] = ()) -> None:
+        self.facts: dict[str, Any] = {"verb": verb, "command": shlex.join([PROGRAM, *words])}
+        self.seconds: dict[str, float] = {}
+        self._began = time.perf_counter()
+
+    @contextmanager
+    def timing(self, part: str) -> Iterator[None]:
+        """Add the time inside the block to the seconds of a part."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add_seconds(part, time.perf_counter() - began)
+
+    def add_seconds(self, part: str, seconds: float) -> None:
+        """Add to the seconds of a part."""
+        self.seconds[part] = self.seconds.get(part, 0.0) + seconds
+
+    def add(self, **facts: Any) -> None:
+        """Keep facts; they must be plain data."""
+        self.facts.update(facts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data: seconds by part and in total, memory in bytes, versions."""
+        seconds = {**self.seconds, "total": time.perf_counter() - self._began}
+        return {
+            **self.facts,
+            "seconds": {part: round(value, 3) for part, value in seconds.items()},
+            "peak_memory_bytes": peak_memory(),
+            "peak_device_memory_bytes": peak_device_memory(),
+            "versions": versions(),
+        }
+
+    def in_words(self) -> str:
+        """Return the seconds of each part and the peak memory in one line."""
+        parts = [f"{_SAYINGS.get(part, part)} in {duration(seconds)}" for part, seconds in self.seconds.items()]
+        memory = peak_memory()
+        if memory is not None:
+            parts.append(f"peak memory {memory / 1e6:.0f} MB")
+        return ", ".join(parts)
+
+    def write(self, path: Path | None) -> None:
+        """Write everything as JSON, whole or not at all; nothing when `path` is None."""
+        if path is not None:
+            write_json(path, self.to_dict())
+
+
+def write_json(path: Path, plain: Any) -> None:
+    """Write plain data as JSON, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(plain, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def check_outputs(outputs: dict[str, Path | None], *, inputs: Sequence[Path] = (), force: bool = False) -> None:
+    """Make sure, before anything is computed, that every output can be written where it is to go.
+
+    Missing folders are made.
+
+    Parameters
+    ----------
+    outputs
+        What each output is called on the command line, and its path; None where it is not wanted.
+    inputs
+        Files and folders that no output may replace, not even by force.
+    force
+        Whether outputs that exist may be replaced.
+
+    Raises
+    ------
+    ValueError
+        If two outputs, or an output and an input, are the same.
+    FileExistsError
+        If an output exists and `force` is not given.
+    NotADirectoryError, PermissionError
+        If the folder cannot be made or written to.
+    """
+    seen: dict[Path, str] = {path.resolve(): f"input {path}" for path in inputs}
+    wanted = {name: path for name, path in outputs.items() if path is not None}
+    for name, path in wanted.items():
+        if path.resolve() in seen:
+            raise ValueError(f"{name} {path} is also the {seen[path.resolve()]}; choose another name.")
+        seen[path.resolve()] = f"output {name}"
+    for name, path in wanted.items():
+        if path.exists() and not force:
+            raise FileExistsError(f"{path} exists already; choose another {name} or add --force to overwrite it.")
+        folder = path.absolute().parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise NotADirectoryError(f"{path} cannot be written: {path.parent} is a file, not a folder.") from None
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{path} cannot be written: the folder {path.parent} does not allow it.")
+
+
+def check_ending(name: str, path: Path | None, endings: Sequence[str]) -> None:
+    """Make sure that an output has one of the endings.
+
+    Raises
+    ------
+    ValueError
+        If it has another; the message lists them.
+    """
+    if path is not None and not path.name.lower().endswith(tuple(endings)):
+        raise ValueError(f"{name} {path} must end in {' or '.join(endings)}.")

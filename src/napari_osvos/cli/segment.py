@@ -1,0 +1,199 @@
+"""The verbs that make labels: ``fine-tune``, ``predict``, and ``segment``, which is both."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from napari_osvos.cli.console import PROGRAM, Console
+from napari_osvos.cli.evaluate import add_scoring, score
+from napari_osvos.cli.options import (
+    add_annotations,
+    add_machine,
+    add_movie,
+    add_reporting,
+    add_settings,
+    add_start,
+    frame_numbers,
+    settings_of,
+)
+from napari_osvos.cli.report import Report, check_ending, check_outputs
+from napari_osvos.cli.stages import (
+    check_disk,
+    choose_device,
+    label_frames,
+    learn,
+    load_start,
+    positions_of,
+    read_movie,
+    read_paint,
+)
+from napari_osvos.config import FineTuneConfig, PredictConfig
+
+_FREQUENT = ("quality", "seed", "steps", "seconds")
+_SEGMENT_EXAMPLES = f"""\
+examples:
+  {PROGRAM} segment movie.tif -a painted.tif -o labels.tif
+  {PROGRAM} segment movie.tif -a painted.tif -o labels.ome.zarr --quality best --save cells.osvos
+  {PROGRAM} segment 02 -a 02_ST/SEG --frames 0,40 -o labels.tif     # a Cell Tracking Challenge folder as it is
+  {PROGRAM} segment movie.tif -a more.tif --continue cells.osvos -o labels.tif --force
+"""
+_FINE_TUNE_EXAMPLES = f"""\
+examples:
+  {PROGRAM} fine-tune movie.tif -a painted.tif -o cells.osvos
+  {PROGRAM} fine-tune movie.tif -a scribbles.tif --partial 0 -o cells.osvos --seconds 10
+"""
+_PREDICT_EXAMPLES = f"""\
+examples:
+  {PROGRAM} predict cells.osvos movie.tif -o labels.tif
+  {PROGRAM} predict cells.osvos movie.tif -o labels.tif --probabilities probabilities.tif
+"""
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verbs to the command line."""
+    parser = verbs.add_parser(
+        "segment",
+        usage=f"{PROGRAM} segment MOVIE -a LABELS -o OUT [options]",
+        help="segment a movie from its painted frames",
+        description="Fine-tune a network on the painted frames of a movie and segment every frame with it.",
+        epilog=_SEGMENT_EXAMPLES,
+    )
+    add_movie(parser)
+    add_annotations(parser)
+    _add_output(parser)
+    parser.add_argument("--save", metavar="FILE.osvos", type=Path, help="keep the fine-tuned segmenter")
+    add_start(parser)
+    _add_tuning(parser)
+    add_settings(parser.add_argument_group("prediction"), PredictConfig)
+    scoring = parser.add_argument_group("scoring")
+    scoring.add_argument("--truth", metavar="TRUTH", type=Path, help="score the labels, without the annotated frames")
+    add_scoring(scoring)
+    add_machine(parser)
+    add_reporting(parser)
+    parser.set_defaults(run=segment)
+
+    parser = verbs.add_parser(
+        "fine-tune",
+        usage=f"{PROGRAM} fine-tune MOVIE -a LABELS -o FILE.osvos [options]",
+        help="learn from the painted frames and keep the segmenter",
+        description="Fine-tune a network on the painted frames of a movie.",
+        epilog=_FINE_TUNE_EXAMPLES,
+    )
+    add_movie(parser)
+    add_annotations(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="FILE.osvos", type=Path, required=True, help="where to keep the segmenter"
+    )
+    add_start(parser)
+    _add_tuning(parser)
+    add_machine(parser)
+    add_reporting(parser)
+    parser.set_defaults(run=fine_tune)
+
+    parser = verbs.add_parser(
+        "predict",
+        usage=f"{PROGRAM} predict FILE.osvos MOVIE -o OUT [options]",
+        help="segment a movie with a saved segmenter",
+        description="Segment every frame of a movie with a segmenter that was fine-tuned before, here or elsewhere.",
+        epilog=_PREDICT_EXAMPLES,
+    )
+    parser.add_argument("segmenter", metavar="FILE.osvos", type=Path, help="segmenter to use")
+    add_movie(parser)
+    _add_output(parser)
+    add_settings(parser.add_argument_group("prediction"), PredictConfig)
+    add_machine(parser)
+    add_reporting(parser)
+    parser.set_defaults(run=predict)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", type=Path, required=True,
+        help="labels, uint16: a TIFF stack (.tif) or OME-Zarr (.zarr)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--probabilities", metavar="FILE", type=Path, help="also write the probability of each pixel (.tif or .zarr)"
+    )
+    parser.add_argument(
+        "--only", metavar="0,10-14", type=frame_numbers, help="numbers of the frames to segment (default: all)"
+    )
+
+
+def _add_tuning(parser: argparse.ArgumentParser) -> None:
+    add_settings(parser.add_argument_group("fine-tuning"), FineTuneConfig, only=_FREQUENT)
+    add_settings(parser.add_argument_group("fine-tuning, seldom needed"), FineTuneConfig, leave_out=_FREQUENT)
+
+
+def segment(given: argparse.Namespace, console: Console) -> None:
+    """Fine-tune on the painted frames, then segment every frame."""
+    report = Report("segment", given.words)
+    check_ending("--save", given.save, [".osvos"])
+    inputs = [path for path in (given.movie, given.annotations, given.truth, given.continued) if path]
+    _check_outputs(given, {"--save": given.save}, inputs)
+    tuning = settings_of(given, FineTuneConfig)
+    settings_of(given, PredictConfig)  # what is wrong there is said before training
+    with report.timing("read"):
+        clip = read_movie(given, report)
+        annotations = read_paint(given, clip, report)
+        positions = positions_of(clip, given.only)
+        check_disk(given, clip, positions)
+        device = choose_device(given, console, report)
+        start = load_start(given)
+    segmenter = learn(given, console, report, clip, annotations, tuning, start, device, keep=given.save)
+    segmenter.config = settings_of(given, PredictConfig, segmenter.config)
+    if given.save:
+        segmenter.save(given.save)
+    label_frames(given, console, report, clip, segmenter, positions)
+    if given.truth:
+        score(given, console, report, labels=given.output, skip=[clip.frame_numbers[t] for t in annotations.frames])
+    _finish(given, console, report)
+
+
+def fine_tune(given: argparse.Namespace, console: Console) -> None:
+    """Fine-tune on the painted frames and keep the segmenter."""
+    report = Report("fine-tune", given.words)
+    check_ending("-o", given.output, [".osvos"])
+    inputs = [path for path in (given.movie, given.annotations, given.continued) if path]
+    check_outputs({"-o": given.output, "--json": given.json}, inputs=inputs, force=given.force)
+    tuning = settings_of(given, FineTuneConfig)
+    with report.timing("read"):
+        clip = read_movie(given, report)
+        annotations = read_paint(given, clip, report)
+        device = choose_device(given, console, report)
+        start = load_start(given)
+    segmenter = learn(given, console, report, clip, annotations, tuning, start, device, keep=given.output)
+    with report.timing("write"):
+        segmenter.save(given.output)
+    report.add(outputs=[str(given.output)])
+    _finish(given, console, report)
+
+
+def predict(given: argparse.Namespace, console: Console) -> None:
+    """Segment every frame with a saved segmenter."""
+    report = Report("predict", given.words)
+    _check_outputs(given, {}, [given.segmenter, given.movie])
+    with report.timing("read"):
+        from napari_osvos.segmenter import Segmenter
+
+        clip = read_movie(given, report)
+        positions = positions_of(clip, given.only)
+        check_disk(given, clip, positions)
+        device = choose_device(given, console, report)
+        segmenter = Segmenter.load(given.segmenter, device)
+        segmenter.config = settings_of(given, PredictConfig, segmenter.config)
+    label_frames(given, console, report, clip, segmenter, positions)
+    _finish(given, console, report)
+
+
+def _check_outputs(given: argparse.Namespace, others: dict[str, Path | None], inputs: list[Path]) -> None:
+    for name, path in (("-o", given.output), ("--probabilities", given.probabilities)):
+        check_ending(name, path, [".tif", ".tiff", ".zarr"])
+    outputs = {"-o": given.output, "--probabilities": given.probabilities, "--json": given.json, **others}
+    check_outputs(outputs, inputs=inputs, force=given.force)
+
+
+def _finish(given: argparse.Namespace, console: Console, report: Report) -> None:
+    report.write(given.json)
+    console.say(f"{given.output}: {report.in_words()}.")

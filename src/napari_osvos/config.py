@@ -1,0 +1,279 @@
+"""Every setting of the method, as frozen, checked dataclasses.
+
+Each field carries its help, unit and allowed range in ``metadata``; the command line's help, the
+panel's form and the table in the documentation are built from it. A config goes to and from a
+plain ``dict`` (TOML, JSON and the header of a weight file hold the same keys).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self, get_args, get_type_hints
+
+Quality = Literal["preview", "fast", "balanced", "best", "published"]
+QUALITIES: tuple[str, ...] = get_args(Quality)
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    unit: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[Any, ...] | None = None,
+) -> Any:
+    """Declare a config field with its help text, unit and allowed values."""
+    metadata = {"help": help, "unit": unit, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+class Config:
+    """Base of all configs: checks every field on construction, converts to and from plain data."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for spec in dataclasses.fields(self):  # type: ignore[arg-type]
+            _check(type(self).__name__, spec, hints[spec.name], getattr(self, spec.name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain data (tuples become lists)."""
+        plain = dataclasses.asdict(self)  # type: ignore[call-overload]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Self:
+        """Build the config from plain data.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown or a value is outside its range; the message names both.
+        """
+        known = {spec.name for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        unknown = sorted(set(plain) - known)
+        if unknown:
+            raise ValueError(f"{cls.__name__} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}.")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()})
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Self:
+        """Read the config from a TOML file of top-level keys."""
+        with open(path, "rb") as stream:
+            return cls.from_dict(tomllib.load(stream))
+
+    def to_toml(self) -> str:
+        """Return the settings as TOML text; settings that are None are left out."""
+        lines = []
+        for key, value in self.to_dict().items():
+            if value is not None:
+                lines.append(f"{key} = {_toml(value)}")
+        return "\n".join(lines) + "\n"
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some settings changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    return repr(value)
+
+
+def _check(owner: str, spec: dataclasses.Field[Any], hint: Any, value: Any) -> None:
+    if value is None and type(None) in get_args(hint):
+        return
+    allowed = spec.metadata.get("choices") or (get_args(hint) if getattr(hint, "__origin__", None) is Literal else None)
+    low, high = spec.metadata.get("minimum"), spec.metadata.get("maximum")
+    if allowed:
+        if value not in allowed:
+            raise ValueError(f"{owner}.{spec.name} is {value!r}; allowed are {', '.join(map(str, allowed))}.")
+    for number in value if isinstance(value, tuple) else (value,):
+        if low is None and high is None:
+            break
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or number != number:
+            raise ValueError(f"{owner}.{spec.name} is {value!r}; it must be a number.")
+        if (low is not None and number < low) or (high is not None and number > high):
+            unit = f" {spec.metadata['unit']}" if spec.metadata.get("unit") else ""
+            bounds = f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
+            raise ValueError(f"{owner}.{spec.name} is {value!r}; it must be {bounds}{unit}.")
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Config):
+    """Topology of an `OSVOSNet`; `lite`, `vgg16` and `tiny` are the presets."""
+
+    name: str = setting("lite", "name of the configuration")
+    stem: str = setting("unshuffle", "entry: full resolution, or 2 x 2 pixels to channels", choices=("plain", "unshuffle"))
+    widths: tuple[int, ...] = setting((32, 64, 128, 192), "channels of each stage", minimum=1)
+    convolutions: tuple[int, ...] = setting((2, 2, 2, 2), "3 x 3 convolutions in each stage", minimum=1)
+    first_side: int = setting(0, "first stage that has a side output", minimum=0)
+    side_channels: int = setting(32, "channels of each side output", minimum=1)
+    top_down: bool = setting(True, "side outputs receive the next coarser one, with a nonlinearity")
+    heads: tuple[str, ...] = setting(("foreground", "contour"), "what the network predicts, one logit each")
+    intensities: str = setting(
+        "robust", "how raw intensities become network input", choices=("robust", "imagenet-features", "imagenet-v1")
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.widths) != len(self.convolutions):
+            raise ValueError(
+                f"NetworkConfig.convolutions has {len(self.convolutions)} entries; widths has {len(self.widths)}."
+            )
+        if self.first_side >= len(self.widths):
+            raise ValueError(f"NetworkConfig.first_side is {self.first_side}; stages are 0 to {len(self.widths) - 1}.")
+        if "foreground" not in self.heads:
+            raise ValueError(f"NetworkConfig.heads is {self.heads}; it must name 'foreground'.")
+
+    @classmethod
+    def lite(cls) -> NetworkConfig:
+        """Return the default network: 0.9 M parameters, strides 2 to 16, full-resolution logits."""
+        return cls()
+
+    @classmethod
+    def vgg16(cls, intensities: str = "robust") -> NetworkConfig:
+        """Return the published topology: VGG16 with side outputs of stages 2 to 5."""
+        return cls(
+            name="vgg16",
+            stem="plain",
+            widths=(64, 128, 256, 512, 512),
+            convolutions=(2, 2, 3, 3, 3),
+            first_side=1,
+            side_channels=16,
+            top_down=False,
+            intensities=intensities,
+        )
+
+    @classmethod
+    def tiny(cls) -> NetworkConfig:
+        """Return a network small enough for tests: it learns a drawn object in a second."""
+        return cls(name="tiny", widths=(8, 12, 16), convolutions=(1, 1, 1), side_channels=8)
+
+    @classmethod
+    def preset(cls, name: str) -> NetworkConfig:
+        """Return the preset of this name.
+
+        Raises
+        ------
+        ValueError
+            If there is no such preset.
+        """
+        presets = {"lite": cls.lite, "vgg16": cls.vgg16, "tiny": cls.tiny}
+        if name not in presets:
+            raise ValueError(f"There is no network named {name!r}; there are {', '.join(presets)}.")
+        return presets[name]()
+
+
+@dataclass(frozen=True)
+class AugmentConfig(Config):
+    """How crops are varied; intensities are in units of the robust spread of the movie."""
+
+    rotation: float = setting(180.0, "rotation by up to", unit="degrees", minimum=0, maximum=180)
+    flip: bool = setting(True, "mirror at random")
+    zoom: float = setting(0.2, "zoom by up to a factor of exp(+-)", minimum=0, maximum=2)
+    shear: float = setting(0.1, "unequal zoom of the two axes by up to a factor of exp(+-)", minimum=0, maximum=1)
+    elastic: float = setting(2.0, "smooth local displacement, standard deviation", unit="px", minimum=0, maximum=20)
+    polarity: float = setting(0.0, "probability of inverting the contrast", minimum=0, maximum=1)
+    contrast: float = setting(0.2, "contrast by a factor of exp(normal *)", minimum=0, maximum=2)
+    brightness: float = setting(0.2, "brightness, standard deviation", unit="spreads", minimum=0, maximum=2)
+    gamma: float = setting(0.15, "exponent exp(normal *) on the magnitude", minimum=0, maximum=1)
+    blur: float = setting(0.0, "Gaussian blur by up to", unit="px", minimum=0, maximum=5)
+    noise: float = setting(0.1, "noise, largest standard deviation", unit="spreads", minimum=0, maximum=2)
+    illumination: float = setting(0.2, "smooth additive field, standard deviation", unit="spreads", minimum=0, maximum=2)
+    colour: float = setting(0.0, "probability of mixing the channels into one grey", minimum=0, maximum=1)
+    composite: float = setting(0.0, "probability of pasting the objects of another crop", minimum=0, maximum=1)
+
+    @classmethod
+    def strong(cls) -> AugmentConfig:
+        """Return the variation a parent is trained on: users bring any microscope."""
+        return cls(
+            zoom=0.7,
+            shear=0.2,
+            elastic=3.0,
+            polarity=0.5,
+            contrast=0.4,
+            brightness=0.5,
+            gamma=0.3,
+            blur=1.5,
+            noise=0.5,
+            illumination=0.4,
+            colour=0.5,
+        )
+
+
+@dataclass(frozen=True)
+class ParentConfig(Config):
+    """Recipe by which a parent network is trained."""
+
+    network: str = setting("lite", "network to train", choices=("lite", "vgg16", "tiny"))
+    steps: int = setting(20_000, "updates of the weights", minimum=1)
+    crops: int = setting(8, "crops in each update", minimum=1, maximum=1024)
+    crop_size: int = setting(192, "edge of a crop", unit="px", minimum=16, maximum=2048)
+    object_diameter: float = setting(36.0, "objects are rescaled to about this diameter", unit="px", minimum=4, maximum=512)
+    learning_rate: float = setting(2e-3, "AdamW, largest learning rate", minimum=1e-8, maximum=1)
+    weight_decay: float = setting(1e-3, "AdamW, decoupled weight decay", minimum=0, maximum=1)
+    warm_up: float = setting(0.02, "share of the steps in which the learning rate rises", minimum=0, maximum=0.5)
+    average_decay: float = setting(0.999, "decay of the moving average of the weights", minimum=0, maximum=1)
+    balance: float = setting(0.3, "class balance of cross-entropy, 0 none to 1 full", minimum=0, maximum=1)
+    dice_weight: float = setting(0.5, "weight of the Dice loss", minimum=0, maximum=10)
+    contour_weight: float = setting(0.5, "weight of the contour head", minimum=0, maximum=10)
+    deep_supervision: float = setting(0.5, "weight of the side outputs, annealed to 0", minimum=0, maximum=10)
+    set_exponent: float = setting(0.25, "a set of n images is drawn from in proportion to n to this power", minimum=0, maximum=1)
+    simulated_share: float = setting(0.3, "share of crops from simulated images", minimum=0, maximum=1)
+    simulated_images: int = setting(1500, "simulated images, 256 x 256", minimum=1, maximum=100_000)
+    checkpoint_every: int = setting(500, "updates between checkpoints", minimum=1)
+    seed: int = setting(0, "of all random numbers", minimum=0)
+
+
+@dataclass(frozen=True)
+class FineTuneConfig(Config):
+    """How a parent is fine-tuned on the annotated frames of one movie."""
+
+    quality: Quality = setting("balanced", "dial from quick to accurate", choices=QUALITIES)
+    steps: int | None = setting(None, "updates of the weights; by default those of the quality", minimum=1)
+    seconds: float | None = setting(
+        None, "time for fine-tuning instead of a number of updates; results then depend on the machine", unit="s", minimum=0.1
+    )
+    crops: int = setting(4, "crops in each update", minimum=1, maximum=256)
+    crop_size: int = setting(256, "edge of a crop", unit="px", minimum=16, maximum=2048)
+    object_diameter: float = setting(
+        48.0, "objects are rescaled to about this diameter for the network", unit="px", minimum=4, maximum=512
+    )
+    largest_zoom: float = setting(4.0, "frames are enlarged at most by this factor", minimum=1, maximum=16)
+    learning_rate: float = setting(1e-3, "AdamW, largest learning rate", minimum=1e-8, maximum=1)
+    weight_decay: float = setting(1e-4, "AdamW, decoupled weight decay", minimum=0, maximum=1)
+    warm_up: float = setting(0.05, "share of the steps in which the learning rate rises", minimum=0, maximum=0.5)
+    average_decay: float = setting(0.98, "decay of the moving average of the weights", minimum=0, maximum=1)
+    balance: float = setting(0.3, "class balance of cross-entropy, 0 none to 1 full", minimum=0, maximum=1)
+    dice_weight: float = setting(0.5, "weight of the Dice loss", minimum=0, maximum=10)
+    contour_weight: float = setting(0.25, "weight of the contour head", minimum=0, maximum=10)
+    seed: int = setting(0, "of all random numbers", minimum=0)
+
+    @property
+    def planned_steps(self) -> int:
+        """Number of updates: `steps`, or that of the quality."""
+        return self.steps or QUALITY_STEPS[self.quality]
+
+
+# Updates of the weights by quality. With `lite` on two CPU cores: 1.5 s, 5 s, 25 s, 2 min.
+QUALITY_STEPS = {"preview": 20, "fast": 45, "balanced": 220, "best": 900, "published": 500}
+
+
+@dataclass(frozen=True)
+class PredictConfig(Config):
+    """How frames are predicted."""
+
+    flips: bool = setting(False, "average the predictions of the frame and its three mirror images")
+    tile: int = setting(2048, "larger frames are predicted in tiles of this edge, equal to the whole", unit="px", minimum=64)
+    threshold: float | None = setting(
+        None, "probability from which a pixel is foreground; by default as chosen in fine-tuning", minimum=0, maximum=1
+    )

@@ -1,0 +1,153 @@
+"""The demonstration: simulate a movie, paint its first frame by the truth, segment the rest, score it, draw it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_osvos.annotations import Annotations
+from napari_osvos.clip import Clip
+from napari_osvos.config import FineTuneConfig
+from napari_osvos.evaluation import Scores, evaluate
+from napari_osvos.finetune import FineTuner
+from napari_osvos.io import write_labels
+from napari_osvos.machine import replacing
+from napari_osvos.overlay import Strip, movie_strip
+from napari_osvos.parent import ParentNetwork
+from napari_osvos.sample_data import simulate_movie
+from napari_osvos.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+Said = Callable[[str, int, int], None]
+"""Called as ``said(what is being done, steps done, steps in all)``."""
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What came of one movie.
+
+    Attributes
+    ----------
+    look
+        Of the simulated movie.
+    scores
+        Of all frames but the painted one.
+    seconds
+        Of each part: simulate, fine_tune, predict, evaluate, write.
+    strip
+        Its row of the overlay picture.
+    """
+
+    look: str
+    scores: Scores
+    seconds: dict[str, float]
+    strip: Strip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return scores and seconds as plain data."""
+        return {"scores": self.scores.to_dict(), "seconds": {part: round(s, 3) for part, s in self.seconds.items()}}
+
+
+def demonstrate(
+    look: str,
+    folder: Path,
+    *,
+    parent: ParentNetwork | Segmenter,
+    config: FineTuneConfig,
+    device: str | torch.device = "auto",
+    n_frames: int = 24,
+    shape: tuple[int, int] = (256, 256),
+    seed: int = 0,
+    said: Said = lambda what, done, total: None,
+) -> Demonstration:
+    """Segment one simulated movie from its first frame.
+
+    Parameters
+    ----------
+    look
+        One of `sample_data.LOOKS`.
+    folder
+        Receives ``movie.tif``, ``painted.tif`` (only the first frame holds labels), ``truth.tif`` and ``labels.tif``;
+        files of these names are replaced.
+    parent
+        What fine-tuning starts from.
+    config
+        How to fine-tune.
+    device
+        Where to compute.
+    n_frames, shape, seed
+        Of the movie: frames, (Y, X) in pixels, and the seed of its random numbers.
+    said
+        Is told how far it is.
+
+    Raises
+    ------
+    ValueError
+        If the look is unknown or the movie has fewer than 2 frames.
+    """
+    if n_frames < 2:
+        raise ValueError(
+            f"The demo movie has {n_frames} frames; one is painted and at least one more must be segmented."
+        )
+    clock = _Clock()
+    movie = simulate_movie(look, n_frames=n_frames, shape=shape, seed=seed)
+    clip = Clip(movie.frames, "TYX", name=f"the {look} movie")
+    painted = np.zeros_like(movie.labels)
+    painted[0] = movie.labels[0]
+    clock.lap("simulate")
+    tuner = FineTuner(parent, config, device=device)
+    for step in tuner.steps(clip, Annotations.from_labels(painted)):
+        said("fine-tuning", step.step, step.steps)
+    segmenter = tuner.segmenter
+    clock.lap("fine_tune")
+    labels = np.zeros_like(movie.labels)
+    for t, frame in segmenter.iter_labels(clip):
+        labels[t] = frame
+        said("predicting", t + 1, n_frames)
+    clock.lap("predict")
+    scores = evaluate(labels, movie.labels, skip_frames=[0])
+    clock.lap("evaluate")
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_movie(folder / "movie.tif", movie.frames)
+    for name, array in (("painted.tif", painted), ("truth.tif", movie.labels), ("labels.tif", labels)):
+        write_labels(folder / name, array, overwrite=True)
+    strip = movie_strip(
+        clip,
+        labels,
+        painted=painted,
+        annotated=[0],
+        truth=movie.labels,
+        scores=dict(zip(scores.frames, scores.j, strict=True)),
+        title=f"{look}:  J {scores.j_mean:.3f} over {len(scores.frames)} frames, learned from one in"
+        f" {clock.seconds['fine_tune']:.1f} s",
+    )
+    clock.lap("write")
+    return Demonstration(look, scores, clock.seconds, strip)
+
+
+def _write_movie(path: Path, frames: NDArray[Any]) -> None:
+    """Write (T, Y, X) frames as a TIFF stack that ImageJ and napari open with a time axis."""
+    import tifffile
+
+    with replacing(path) as partial:
+        tifffile.imwrite(partial, frames, imagej=True, metadata={"axes": "TYX"}, compression="zlib")
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._began = time.perf_counter()
+
+    def lap(self, part: str) -> None:
+        """Note the seconds since the lap before."""
+        now = time.perf_counter()
+        self.seconds[part] = now - self._began
+        self._began = now

@@ -1,0 +1,88 @@
+"""Where to compute, in which precision, and why."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import time
+
+import torch
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """Return the device to compute on.
+
+    Parameters
+    ----------
+    name : str
+        ``auto`` (CUDA if it is there, then Apple's MPS, then the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device on this machine; the message says which there are.
+    """
+    there = available_devices()
+    if name == "auto":
+        return torch.device(there[0])
+    if name == "cuda" and "cuda:0" in there:
+        return torch.device("cuda:0")
+    if name not in there:
+        raise ValueError(f"There is no device {name!r} on this machine; there are auto, {', '.join(there)}.")
+    return torch.device(name)
+
+
+def available_devices() -> list[str]:
+    """Return the names of the devices of this machine, fastest first; the CPU is always there."""
+    names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return [*names, "cpu"]
+
+
+def describe_device(device: torch.device) -> str:
+    """Return the device in words, with threads and precision; for the CPU, why it is not a GPU."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)} ({device}), bfloat16"
+    if device.type == "mps":
+        return "Apple GPU (mps), float32"
+    precision = "bfloat16" if cpu_prefers_bfloat16() else "float32"
+    if torch.version.cuda is None:
+        why = "this PyTorch is a build without CUDA"
+    else:
+        why = "PyTorch finds no CUDA GPU"
+    return f"CPU, {torch.get_num_threads()} threads, {precision} ({why})"
+
+
+@functools.cache
+def cpu_prefers_bfloat16() -> bool:
+    """Return whether convolutions run faster in bfloat16 on this CPU, by trying (some 50 ms).
+
+    The environment variable NAPARI_OSVOS_PRECISION (``float32`` or ``bfloat16``) decides instead if it is set.
+    """
+    wanted = os.environ.get("NAPARI_OSVOS_PRECISION")
+    if wanted:
+        if wanted not in ("float32", "bfloat16"):
+            raise ValueError(f"NAPARI_OSVOS_PRECISION is {wanted!r}; allowed are float32, bfloat16.")
+        return wanted == "bfloat16"
+    fastest = {}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        x = torch.randn(1, 64, 96, 96).contiguous(memory_format=torch.channels_last)
+        convolution = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
+        for dtype in (torch.float32, torch.bfloat16):
+            y, layer = x.to(dtype), convolution.to(dtype)
+            times = []
+            for _ in range(6):
+                began = time.perf_counter()
+                layer(y)
+                times.append(time.perf_counter() - began)
+            fastest[dtype] = min(times)
+    return fastest[torch.bfloat16] < 0.8 * fastest[torch.float32]
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Return the context in which the network runs on this device, in its faster precision."""
+    if device.type == "cuda" or (device.type == "cpu" and cpu_prefers_bfloat16()):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()

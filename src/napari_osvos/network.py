@@ -1,0 +1,233 @@
+"""The network of One-Shot Video Object Segmentation, in two sizes.
+
+`OSVOSNet` is the fully convolutional network of Caelles et al., "One-Shot Video Object
+Segmentation", CVPR 2017: stages of 3 x 3 convolutions between 2 x 2 max-poolings, a *side output*
+from each stage, and a linear *fuse* of all side outputs at full resolution. One class, driven by
+`NetworkConfig`, is both the published VGG16 (``vgg16``) and the compact default (``lite``).
+
+Fuse and bilinear upsampling are both linear and commute: the fuse is applied to each side output
+at its own stride, and only its few logits are upsampled. The wide full-resolution tensor of the
+paper is never made.
+
+Three things differ in ``lite``: the entry turns 2 x 2 pixels into channels, so that no convolution
+runs at full resolution; each side output receives the next coarser one through a nonlinearity
+(top-down, as in feature pyramids), because a purely linear fuse leaves borders blurred; and the
+finest side output yields 2 x 2 logits per position, which restores full resolution.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from napari_osvos.config import NetworkConfig
+
+# RGB mean of ImageNet in 0..255, as the published network and torchvision's IMAGENET1K_FEATURES
+# subtract it, and mean and deviation in 0..1 of IMAGENET1K_V1.
+_FEATURES_MEAN = (123.68, 116.779, 103.939)
+_V1_MEAN, _V1_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class ConvBlock(nn.Sequential):
+    """3 x 3 convolution and ReLU, with BatchNorm between them while a parent is trained."""
+
+    def __init__(self, inputs: int, outputs: int, batch_norm: bool) -> None:
+        layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=not batch_norm)]
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(outputs))
+        layers.append(nn.ReLU(inplace=True))
+        super().__init__(*layers)
+        nn.init.kaiming_normal_(layers[0].weight, nonlinearity="relu")  # type: ignore[arg-type]
+        if not batch_norm:
+            nn.init.zeros_(layers[0].bias)  # type: ignore[arg-type]
+
+    def folded(self) -> ConvBlock:
+        """Return the block without BatchNorm that computes what this one computes in evaluation."""
+        convolution = self[0]
+        block = ConvBlock(convolution.in_channels, convolution.out_channels, batch_norm=False)
+        if isinstance(self[1], nn.BatchNorm2d):
+            fused = nn.utils.fuse_conv_bn_eval(convolution.eval(), self[1].eval())
+            block[0].weight.data, block[0].bias.data = fused.weight.data, fused.bias.data
+        else:
+            block[0].load_state_dict(convolution.state_dict())
+        return block
+
+
+class OSVOSNet(nn.Module):
+    """Stages, side outputs and a commuted fuse.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+        Topology.
+    batch_norm : bool
+        Put a BatchNorm behind each convolution. Only a parent in training has them; `fold` turns
+        it into the network that is saved, fine-tuned and run.
+    """
+
+    def __init__(self, config: NetworkConfig, batch_norm: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.batch_norm = batch_norm
+        channels = 12 if config.stem == "unshuffle" else 3
+        self.stages = nn.ModuleList()
+        for width, count in zip(config.widths, config.convolutions, strict=True):
+            blocks = []
+            for _ in range(count):
+                blocks.append(ConvBlock(channels, width, batch_norm))
+                channels = width
+            self.stages.append(nn.Sequential(*blocks))
+        sides = config.widths[config.first_side :]
+        d, heads = config.side_channels, len(config.heads)
+        if config.top_down:
+            self.lateral = nn.ModuleList(nn.Conv2d(width, d, 1) for width in sides)
+            self.side_prep = nn.ModuleList(ConvBlock(d, d, batch_norm) for _ in sides)
+        else:
+            self.lateral = nn.ModuleList()
+            self.side_prep = nn.ModuleList(nn.Conv2d(width, d, 3, padding=1) for width in sides)
+        # The finest side output of an unshuffled entry yields 2 x 2 logits per position.
+        self._subpixel = config.stem == "unshuffle" and config.first_side == 0
+        self.fuse = nn.ModuleList()
+        for i in range(len(sides)):
+            if i == 0 and self._subpixel:
+                self.fuse.append(nn.Conv2d(d, 4 * heads, 3, padding=1))
+            else:
+                self.fuse.append(nn.Conv2d(d, heads, 1, bias=i == 0))
+        # Deep supervision of each side output, for the training of a parent only.
+        self.score_dsn = nn.ModuleList(nn.Conv2d(d, heads, 1) for _ in sides) if batch_norm else nn.ModuleList()
+        mean, std = torch.zeros(3), torch.ones(3)
+        if config.intensities == "imagenet-features":
+            # Input z in [-1, 1] stands for 127.5 (z + 1) in 0..255.
+            mean, std = (torch.tensor(_FEATURES_MEAN) - 127.5) / 127.5, torch.full((3,), 1 / 127.5)
+        elif config.intensities == "imagenet-v1":
+            mean, std = 2 * torch.tensor(_V1_MEAN) - 1, 2 * torch.tensor(_V1_STD)
+        self.register_buffer("input_mean", mean.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("input_std", std.view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def stride(self) -> int:
+        """Pixels by which an input may be shifted without any other change of its output."""
+        return 2 ** (len(self.config.widths) - 1) * (2 if self.config.stem == "unshuffle" else 1)
+
+    @property
+    def halo(self) -> int:
+        """Pixels of context, a multiple of `stride`, beyond which the input has no influence."""
+        step = 2 if self.config.stem == "unshuffle" else 1
+        reach = step
+        for i, count in enumerate(self.config.convolutions):
+            reach += (step if i else 0) + count * step  # pooling, then convolutions
+            step *= 2
+        while step > 1:
+            step //= 2
+            reach += 2 * step  # side output, then upsampling
+            if not self.config.top_down:
+                break  # the coarsest side output reaches farthest, and sees no other
+        return -(-reach // self.stride) * self.stride
+
+    def side_outputs(self, x: Tensor) -> list[Tensor]:
+        """Return the side outputs, finest first.
+
+        Parameters
+        ----------
+        x : Tensor
+            (N, 3, H, W), H and W multiples of `stride`; normalised intensities
+            (see `napari_osvos.intensity`).
+
+        Returns
+        -------
+        list of Tensor
+            (N, side_channels, H / s, W / s) for each stride s.
+        """
+        x = (x - self.input_mean) / self.input_std if self.config.intensities != "robust" else x
+        if self.config.stem == "unshuffle":
+            x = F.pixel_unshuffle(x, 2)  # (N, 12, H/2, W/2)
+        x = x.contiguous(memory_format=torch.channels_last)
+        features = []
+        for i, stage in enumerate(self.stages):
+            if i:
+                x = F.max_pool2d(x, 2)
+            x = stage(x)  # (N, widths[i], H/s, W/s)
+            features.append(x)
+        features = features[self.config.first_side :]
+        if not self.config.top_down:
+            return [prep(f) for prep, f in zip(self.side_prep, features, strict=True)]
+        sides: list[Tensor] = []
+        for i in reversed(range(len(features))):
+            y = self.lateral[i](features[i])
+            if sides:
+                y = y + F.interpolate(sides[0], scale_factor=2, mode="bilinear")
+            sides.insert(0, self.side_prep[i](y))
+        return sides
+
+    def fused(self, sides: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Return the logits (N, heads, H, W) of side outputs, upsampled to `size` and summed."""
+        # With sub-pixel logits, the coarser sides are summed at the finest side's stride, where they
+        # apply to all 2 x 2 logits of a position: nothing but the result exists at full resolution.
+        grid = sides[0].shape[-2:] if self._subpixel else size
+        total: Tensor | None = None
+        for i, (fuse, side) in enumerate(zip(self.fuse, sides, strict=True)):
+            logits = fuse(side)
+            if logits.shape[-2:] != grid:
+                logits = F.interpolate(logits, size=grid, mode="bilinear")
+            if self._subpixel and i:
+                logits = logits.repeat_interleave(4, 1)
+            total = logits if total is None else total + logits
+        assert total is not None
+        return F.pixel_shuffle(total, 2) if self._subpixel else total
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits.
+
+        Parameters
+        ----------
+        x : Tensor
+            (N, 3, H, W) float, any H and W; normalised intensities.
+
+        Returns
+        -------
+        Tensor
+            (N, heads, H, W), one logit per head in the order of ``config.heads``.
+        """
+        height, width = x.shape[-2:]
+        x = self.pad(x)
+        logits = self.fused(self.side_outputs(x), (x.shape[-2], x.shape[-1]))
+        return logits[..., :height, :width]
+
+    def pad(self, x: Tensor) -> Tensor:
+        """Pad below and to the right, by reflection, to multiples of `stride`."""
+        height, width = x.shape[-2:]
+        bottom, right = -height % self.stride, -width % self.stride
+        if not (bottom or right):
+            return x
+        # Reflection needs more pixels than it adds; frames smaller than that repeat their edge.
+        mode = "reflect" if bottom < height and right < width else "replicate"
+        return F.pad(x, (0, right, 0, bottom), mode=mode)
+
+    def deep_scores(self, sides: list[Tensor]) -> list[Tensor]:
+        """Return the logits (N, heads, H / s, W / s) of each side output by itself."""
+        return [score(side) for score, side in zip(self.score_dsn, sides, strict=True)]
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Return what `preview` trains: side outputs and fuse; the trunk stays."""
+        modules = [*self.lateral, *self.side_prep, *self.fuse]
+        return [p for module in modules for p in module.parameters()]
+
+    def fold(self) -> OSVOSNet:
+        """Return the same network with each BatchNorm folded into its convolution.
+
+        Deep supervision is left behind. In evaluation both compute the same up to rounding.
+        """
+        net = OSVOSNet(self.config, batch_norm=False)
+        for mine, its in zip(self.stages, net.stages, strict=True):
+            for i, block in enumerate(mine):
+                its[i] = block.folded()
+        for i, prep in enumerate(self.side_prep):
+            if isinstance(prep, ConvBlock):
+                net.side_prep[i] = prep.folded()
+            else:
+                net.side_prep[i].load_state_dict(prep.state_dict())
+        net.lateral.load_state_dict(self.lateral.state_dict())
+        net.fuse.load_state_dict(self.fuse.state_dict())
+        device = next(self.parameters()).device
+        return net.to(device=device, memory_format=torch.channels_last).eval()

@@ -1,0 +1,329 @@
+"""Parent networks: trained offline to tell objects from background, then bundled."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_osvos.checkpoint import (
+    load_tensors,
+    load_weights,
+    pack_optimiser,
+    save_tensors,
+    unpack_optimiser,
+    weights_digest,
+)
+from napari_osvos.config import AugmentConfig, NetworkConfig, ParentConfig
+from napari_osvos.device import autocast
+from napari_osvos.losses import deep_supervision_loss, segmentation_loss
+from napari_osvos.network import OSVOSNet
+from napari_osvos.sampling import Source, draw_batch
+from napari_osvos.training import TrainingStep, WeightAverage, cosine, training_steps
+
+
+class ParentNetwork:
+    """A network that tells objects from background, and where it comes from.
+
+    Parameters
+    ----------
+    net : OSVOSNet
+        Without BatchNorm.
+    card : dict
+        Provenance: name, data, recipe, scores; plain data.
+    """
+
+    def __init__(self, net: OSVOSNet, card: dict[str, Any] | None = None) -> None:
+        self.net = net.eval()
+        self.card = dict(card or {})
+
+    @property
+    def name(self) -> str:
+        """Name of the parent, such as ``lite``."""
+        return str(self.card.get("name", self.net.config.name))
+
+    @classmethod
+    def bundled(cls, name: str = "lite") -> ParentNetwork:
+        """Return a parent that comes with the package.
+
+        Raises
+        ------
+        ValueError
+            If there is none of this name; the message lists them.
+        """
+        names = cls.bundled_names()
+        if name not in names:
+            raise ValueError(f"There is no bundled parent {name!r}; there are {', '.join(names)}.")
+        with resources.as_file(resources.files("napari_osvos") / "parents" / f"{name}.safetensors") as path:
+            return cls.load(path)
+
+    @staticmethod
+    def bundled_names() -> list[str]:
+        """Return the names of the bundled parents."""
+        folder = resources.files("napari_osvos") / "parents"
+        return sorted(f.name.removesuffix(".safetensors") for f in folder.iterdir() if f.name.endswith(".safetensors"))
+
+    @classmethod
+    def load(cls, path: str | Path) -> ParentNetwork:
+        """Read a parent from a file.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If the file is missing, damaged, or does not hold a parent.
+        """
+        tensors, header = load_tensors(path, "parent")
+        net = OSVOSNet(NetworkConfig.from_dict(header["network"]))
+        load_weights(net, tensors, path)
+        return cls(net.to(memory_format=torch.channels_last), header.get("card"))
+
+    @classmethod
+    def random(cls, config: NetworkConfig | None = None, seed: int = 0) -> ParentNetwork:
+        """Return an untrained network, for comparison: what fine-tuning reaches without a parent."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = OSVOSNet(config or NetworkConfig.lite()).to(memory_format=torch.channels_last)
+        return cls(net, {"name": "random", "seed": seed})
+
+    def save(self, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
+        """Write the parent to a file; by default in half precision."""
+        tensors = {name: value.to(dtype) for name, value in self.net.state_dict().items()}
+        save_tensors(path, tensors, {"network": self.net.config.to_dict(), "card": self.card}, "parent")
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the weights."""
+        return weights_digest(self.net.state_dict())
+
+
+class ParentTraining:
+    """The state of a parent in training: network, optimiser, average, step; saved and resumed.
+
+    Parameters
+    ----------
+    config : ParentConfig
+        Recipe.
+    sources : sequence of Source
+        Annotated images, weighted as they are to be drawn.
+    simulated : sequence of Source
+        Simulated images, drawn in ``config.simulated_share`` of the crops.
+    device : torch.device
+        Where to train.
+    augment : AugmentConfig, optional
+        By default `AugmentConfig.strong`.
+    """
+
+    def __init__(
+        self,
+        config: ParentConfig,
+        sources: Sequence[Source],
+        simulated: Sequence[Source] = (),
+        device: torch.device | None = None,
+        augment: AugmentConfig | None = None,
+    ) -> None:
+        if not sources and not simulated:
+            raise ValueError("There is no annotated image to train a parent on.")
+        self.config, self.device = config, device or torch.device("cpu")
+        self.augment = augment or AugmentConfig.strong()
+        self.sources = _weighted(sources, simulated, config.simulated_share)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            net = OSVOSNet(NetworkConfig.preset(config.network), batch_norm=True)
+        self.net = net.to(device=self.device, memory_format=torch.channels_last).train()
+        decayed = [p for p in self.net.parameters() if p.ndim > 1]
+        others = [p for p in self.net.parameters() if p.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+        )
+        self.average = WeightAverage(self.net, config.average_decay)
+        self.step = 0
+        self.seconds = 0.0
+        self.history: list[TrainingStep] = []
+
+    def _loss(self, step: int, progress: float) -> Tensor:
+        config, net = self.config, self.net
+        # Each step has random numbers of its own: a resumed run draws what the first would have drawn.
+        rng = np.random.default_rng([config.seed, step])
+        batch = draw_batch(self.sources, config.crops, config.crop_size, self.augment, rng).to(self.device)
+        x = net.pad(batch.x)
+        sides = net.side_outputs(x)
+        logits = net.fused(sides, (x.shape[-2], x.shape[-1]))[..., : config.crop_size, : config.crop_size]
+        heads = net.config.heads
+        loss = segmentation_loss(
+            logits,
+            batch,
+            heads,
+            balance=config.balance,
+            dice_weight=config.dice_weight,
+            contour_weight=config.contour_weight,
+        )
+        weight = config.deep_supervision * (1 - progress)
+        if weight > 0:
+            scores = [s.float() for s in net.deep_scores(sides)]
+            loss = loss + weight * deep_supervision_loss(scores, batch, heads, config.balance, config.contour_weight)
+        return loss
+
+    def steps(self) -> Iterator[TrainingStep]:
+        """Train from the current step to the last one."""
+        before = self.seconds
+        for step in training_steps(
+            self.net,
+            self._loss,
+            self.optimiser,
+            self.config.steps,
+            first_step=self.step,
+            schedule=lambda p: cosine(p, self.config.warm_up),
+            average=self.average,
+            autocast=lambda: autocast(self.device),
+            clip_norm=5.0,
+        ):
+            self.step, self.seconds = step.step, before + step.seconds
+            self.history.append(step)
+            yield step
+
+    def parent(self, card: dict[str, Any] | None = None) -> ParentNetwork:
+        """Return the parent as it stands: averaged weights, BatchNorm folded."""
+        net = OSVOSNet(self.net.config, batch_norm=True).to(self.device)
+        net.load_state_dict(self.average.average)
+        return ParentNetwork(net.eval().fold().cpu(), card)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything needed to resume, atomically."""
+        optimiser, groups = pack_optimiser(self.optimiser)
+        tensors = {f"net/{k}": v for k, v in self.net.state_dict().items()}
+        tensors |= {f"average/{k}": v for k, v in self.average.average.items()}
+        tensors |= {f"optimiser/{k}": v for k, v in optimiser.items()}
+        header = {
+            "config": self.config.to_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "updates": self.average.updates,
+            "groups": groups,
+        }
+        save_tensors(path, tensors, header, "checkpoint")
+
+    def resume(self, path: str | Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises
+        ------
+        ValueError
+            If the checkpoint belongs to another recipe.
+        """
+        tensors, header = load_tensors(path, "checkpoint")
+        theirs = ParentConfig.from_dict(header["config"])
+        if theirs != self.config:
+            mine, other = self.config.to_dict(), theirs.to_dict()
+            key = next(k for k in mine if mine[k] != other[k])
+            raise ValueError(f"{path} was trained with {key} = {other[key]}; this run has {key} = {mine[key]}.")
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        load_weights(self.net, part("net/"), path)
+        self.average.average = {k: v.to(self.device) for k, v in part("average/").items()}
+        self.average.updates = int(header["updates"])
+        unpack_optimiser(self.optimiser, part("optimiser/"), header["groups"])
+        self.step, self.seconds = int(header["step"]), float(header["seconds"])
+
+
+def _weighted(sources: Sequence[Source], simulated: Sequence[Source], share: float) -> list[Source]:
+    """Scale the weights so that simulated images make up `share` of the crops."""
+    if not sources or not simulated:
+        return [*sources, *simulated]
+    for group, part in ((sources, 1 - share), (simulated, share)):
+        total = sum(source.weight for source in group)
+        for source in group:
+            source.weight *= part / total
+    return [source for source in (*sources, *simulated) if source.weight > 0]
+
+
+def train_parent(
+    config: ParentConfig,
+    sources: Sequence[Source],
+    folder: str | Path,
+    simulated: Sequence[Source] = (),
+    *,
+    device: torch.device | None = None,
+    card: dict[str, Any] | None = None,
+) -> Iterator[TrainingStep]:
+    """Train a parent, writing checkpoint, log and loss plot to a folder; resume what is there.
+
+    Parameters
+    ----------
+    config : ParentConfig
+        Recipe. A checkpoint in the folder must have been made with the same.
+    sources, simulated, device
+        See `ParentTraining`.
+    folder : path
+        Receives ``checkpoint.safetensors``, ``log.csv``, ``loss.png`` and ``parent.safetensors``.
+    card : dict, optional
+        Provenance to keep with the weights.
+
+    Yields
+    ------
+    TrainingStep
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    training = ParentTraining(config, sources, simulated, device)
+    checkpoint, log = folder / "checkpoint.safetensors", folder / "log.csv"
+    rows: list[tuple[int, float, float, float]] = []
+    if checkpoint.exists():
+        training.resume(checkpoint)
+        rows = [row for row in _read_log(log) if row[0] <= training.step]
+    _write_log(log, rows)
+    recent: list[float] = []
+    with open(log, "a", newline="") as stream:
+        writer = csv.writer(stream)
+        for step in training.steps():
+            recent.append(step.loss)
+            done = step.step == config.steps
+            if step.step % 50 == 0 or done:
+                row = (step.step, float(np.mean(recent)), step.learning_rate, round(training.seconds, 2))
+                rows.append(row)
+                writer.writerow(row)
+                stream.flush()
+                recent.clear()
+            if step.step % config.checkpoint_every == 0 or done:
+                training.save(checkpoint)
+                about = {**(card or {}), "name": config.network, "recipe": config.to_dict(), "steps": step.step}
+                about |= {"seconds": round(training.seconds), "trained": time.strftime("%Y-%m-%d")}
+                about["curve"] = [(r[0], round(r[1], 4)) for r in rows[:: max(1, len(rows) // 40)]]
+                training.parent(about).save(folder / "parent.safetensors")
+                plot_losses(rows, folder / "loss.png")
+            yield step
+
+
+def _read_log(path: Path) -> list[tuple[int, float, float, float]]:
+    if not path.exists():
+        return []
+    with open(path, newline="") as stream:
+        return [(int(r[0]), float(r[1]), float(r[2]), float(r[3])) for r in list(csv.reader(stream))[1:]]
+
+
+def _write_log(path: Path, rows: Sequence[tuple[int, float, float, float]]) -> None:
+    with open(path, "w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("step", "loss", "learning_rate", "seconds"))
+        writer.writerows(rows)
+
+
+def plot_losses(rows: Sequence[tuple[int, float, float, float]], path: str | Path) -> None:
+    """Draw the loss against the steps to a PNG file."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([r[0] for r in rows], [r[1] for r in rows], lw=1)
+    axes.set(xlabel="step", ylabel="loss (mean of 50 steps)", yscale="log")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,193 @@
+"""Annotated images as sources of crops, and batches of crops drawn from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_osvos.augment import paste_objects, reflect, sampling_grid, vary_intensities
+from napari_osvos.config import AugmentConfig
+from napari_osvos.intensity import IntensityScale, raw_tensor
+
+MASK, CONTOUR, KNOWN = 0, 1, 2
+
+
+@dataclass
+class Batch:
+    """Crops ready for the network.
+
+    Attributes
+    ----------
+    x : Tensor
+        (N, 3, S, S) float32, normalised intensities.
+    mask, contour, known : Tensor
+        (N, S, S) float32 in [0, 1].
+    positive_share : Tensor
+        (N, 1, 1), foreground share of the image that each crop comes from.
+    """
+
+    x: Tensor
+    mask: Tensor
+    contour: Tensor
+    known: Tensor
+    positive_share: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        return Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in dataclasses.fields(self)))
+
+
+def inner_boundary(labels: np.ndarray) -> np.ndarray:
+    """Return where a labelled pixel has a 4-neighbour of another label, (Y, X) bool."""
+    boundary = np.zeros(labels.shape, bool)
+    down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
+    boundary[1:] |= down
+    boundary[:-1] |= down
+    boundary[:, 1:] |= right
+    boundary[:, :-1] |= right
+    return boundary & (labels > 0)
+
+
+class Source:
+    """One annotated image.
+
+    Parameters
+    ----------
+    image : (Y, X, C) array
+        Raw intensities.
+    labels : (Y, X) int array
+        0 is background.
+    known : (Y, X) bool array or None
+        Where the labels say anything; None is everywhere.
+    intensity : IntensityScale
+        Of the movie, or of the still.
+    zoom : float
+        Network pixels per image pixel.
+    weight : float
+        How often crops are drawn from this source, relative to others.
+    """
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        labels: np.ndarray,
+        known: np.ndarray | None,
+        intensity: IntensityScale,
+        zoom: float,
+        weight: float = 1.0,
+    ) -> None:
+        mask = labels > 0
+        contour = inner_boundary(labels)
+        if known is None:
+            known = np.ones(mask.shape, bool)
+        self.weight, self.intensity, self.zoom = weight, intensity, zoom
+        self.positive_share = float(mask[known].mean()) if known.any() else 0.0
+        self.image = raw_tensor(image)  # (C, Y, X)
+        self.targets = torch.from_numpy(np.stack([mask, contour, known]).astype(np.uint8))  # (3, Y, X)
+        if zoom < 0.75:
+            # Resampling by one step per crop pixel would alias; reduce once, by averaging.
+            self._reduce(max(zoom, 4 / max(min(mask.shape), 4)))
+        edge = (self.targets[CONTOUR] > 0) & (self.targets[KNOWN] > 0)
+        inside = (self.targets[MASK] > 0) & (self.targets[KNOWN] > 0)
+        self._places = [self._coordinates(where) for where in (inside, edge, self.targets[KNOWN] > 0)]
+
+    def _reduce(self, factor: float) -> None:
+        # Off the centre, large numbers keep their digits, and a pixel that is not finite spreads nothing.
+        centre = torch.tensor(self.intensity.centre, dtype=torch.float64).view(-1, 1, 1)
+        image = torch.nan_to_num((self.image.double() - centre).float(), nan=0.0, posinf=0.0, neginf=0.0)
+        mask, contour, known = self.targets.float()
+        # Targets are averaged over what is known; a thin stroke stays.
+        stacked = torch.cat([image, torch.stack([mask * known, contour * known, known])])[None]
+        height, width = (max(1, round(s * factor)) for s in stacked.shape[-2:])
+        stacked = F.interpolate(stacked, size=(height, width), mode="bilinear", antialias=True)[0]
+        image = stacked[: len(image)].double() + centre
+        self.image = (image if self.image.dtype.is_floating_point else image.round()).to(self.image.dtype)
+        mask, contour, known = stacked[-3:]
+        contour = contour * 2  # thin lines fade when averaged
+        half = 0.5 * known + 1e-4  # rounding must not decide a draw
+        self.targets = torch.stack([mask > half, contour > half, known > 0.25]).to(torch.uint8)
+        self.zoom /= factor
+
+    @staticmethod
+    def _coordinates(where: Tensor) -> np.ndarray:
+        flat = np.flatnonzero(where.numpy())
+        if len(flat) > 50_000:
+            flat = flat[:: len(flat) // 50_000]
+        return np.stack(np.unravel_index(flat, where.shape), 1).astype(np.float32)
+
+    def place(self, kind: int, rng: np.random.Generator) -> tuple[float, float]:
+        """Return a random position (y, x): 0 in the foreground, 1 on a border, 2 anywhere known."""
+        spots = self._places[kind]
+        if not len(spots):
+            spots = self._places[2]
+        if not len(spots):
+            return tuple(rng.random(2) * self.targets.shape[-2:])  # type: ignore[return-value]
+        y, x = spots[rng.integers(len(spots))]
+        return float(y), float(x)
+
+    def crop(self, centre: tuple[float, float], size: int, augment: AugmentConfig, rng: np.random.Generator) -> Tensor:
+        """Return one crop (6, size, size): intensities, then mask, contour and known region.
+
+        What lies outside of the image is its mirror image, and not known.
+        """
+        grid = sampling_grid(centre, size, self.zoom, augment, rng)
+        height, width = self.targets.shape[-2:]
+        y, x = grid[..., 0], grid[..., 1]
+        outside = (y < -0.5) | (y > height - 0.5) | (x < -0.5) | (x > width - 0.5)
+        y, x = reflect(y, height), reflect(x, width)
+        top, left = int(y.min()), int(x.min())
+        bottom, right = min(int(y.max()) + 2, height), min(int(x.max()) + 2, width)
+        window = torch.cat(
+            [
+                self.intensity.normalise(self.image[:, top:bottom, left:right]),
+                self.targets[:, top:bottom, left:right].float(),
+            ]
+        )
+        # grid_sample wants x, y in [-1, 1] from the first to the last pixel centre
+        scaled = torch.stack(
+            [(x - left) * (2 / max(right - left - 1, 1)) - 1, (y - top) * (2 / max(bottom - top - 1, 1)) - 1], -1
+        )
+        crop = F.grid_sample(window[None], scaled[None], mode="bilinear", padding_mode="border", align_corners=True)[0]
+        crop[3 + KNOWN] = ((crop[3 + KNOWN] > 0.99) & ~outside).float()
+        return crop
+
+
+def draw_batch(
+    sources: Sequence[Source],
+    crops: int,
+    size: int,
+    augment: AugmentConfig,
+    rng: np.random.Generator,
+    shares: tuple[float, float, float] = (0.5, 0.25, 0.25),
+) -> Batch:
+    """Draw crops: half centred on foreground, a quarter on borders, a quarter anywhere.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        Drawn from in proportion to their weights.
+    crops, size : int
+        Number of crops and their edge in network pixels.
+    """
+    weights = np.array([source.weight for source in sources], float)
+    picks = rng.choice(len(sources), crops, p=weights / weights.sum())
+    kinds = rng.choice(3, crops, p=shares)
+    stack = torch.stack(
+        [
+            sources[i].crop(sources[i].place(int(k), rng), size, augment, rng)
+            for i, k in zip(picks, kinds, strict=True)
+        ]
+    )
+    x, targets = stack[:, :3], stack[:, 3:]
+    if augment.composite:
+        x, targets = paste_objects(x, targets, augment, rng)
+    x = vary_intensities(x, augment, rng)
+    share = torch.tensor([sources[i].positive_share for i in picks], dtype=torch.float32).view(-1, 1, 1)
+    x = x.contiguous(memory_format=torch.channels_last)
+    return Batch(x, targets[:, MASK], targets[:, CONTOUR], targets[:, KNOWN], share)

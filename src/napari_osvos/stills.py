@@ -1,0 +1,79 @@
+"""Annotated stills and sequences, read as sources of crops for a parent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from natsort import natsorted
+from skimage.io import imread
+
+from napari_osvos.object_size import object_diameter
+from napari_osvos.config import ParentConfig
+from napari_osvos.intensity import IntensityScale
+from napari_osvos.sampling import Source
+from napari_osvos.simulate import simulate_still
+
+_IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
+
+
+def find_still_sets(folder: str | Path) -> dict[str, Path]:
+    """Return the sets of stills in a folder: those that hold ``images`` and ``labels``, or it itself.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    folder = Path(folder)
+    candidates = [folder, *natsorted(p for p in folder.iterdir() if p.is_dir())] if folder.is_dir() else []
+    sets = {p.name: p for p in candidates if (p / "images").is_dir() and (p / "labels").is_dir()}
+    if not sets:
+        raise ValueError(f"{folder} has no set of stills: a set is a folder with the folders 'images' and 'labels'.")
+    return sets
+
+
+def still_source(
+    image: np.ndarray, labels: np.ndarray, diameter: float, weight: float, kind: str = "robust"
+) -> Source:
+    """Return a source whose objects come out at about `diameter` network pixels.
+
+    The zoom is kept within 1/6 to 3: beyond that an image has no more to tell.
+    """
+    if image.ndim == 2:
+        image = image[..., None]
+    image = image[..., :3]
+    zoom = float(np.clip(diameter / max(object_diameter([labels]), 1.0), 1 / 6, 3.0))
+    return Source(image, labels, None, IntensityScale.from_image(image, kind), zoom, weight)
+
+
+def read_still_sets(folders: Sequence[str | Path], config: ParentConfig, kind: str = "robust") -> Iterator[Source]:
+    """Yield the stills of all sets in `folders`, weighted by set.
+
+    Raises
+    ------
+    ValueError
+        If an image has no labels, or labels of another size.
+    """
+    for folder in folders:
+        for name, path in find_still_sets(folder).items():
+            files = natsorted(f for f in (path / "images").iterdir() if f.suffix.lower() in _IMAGES)
+            weight = len(files) ** config.set_exponent / max(len(files), 1)
+            for file in files:
+                mark = next((path / "labels" / (file.stem + s) for s in (".png", ".tif", ".tiff") if (path / "labels" / (file.stem + s)).exists()), None)
+                if mark is None:
+                    raise ValueError(f"The image {file.name} of the set {name} has no labels of the same name.")
+                image, labels = imread(file), imread(mark)
+                if labels.shape[:2] != image.shape[:2]:
+                    raise ValueError(f"{mark} is {labels.shape}; its image is {image.shape}.")
+                if labels.any():
+                    yield still_source(image, labels.astype(np.int32), config.object_diameter, weight, kind)
+
+
+def simulated_sources(config: ParentConfig, kind: str = "robust") -> Iterator[Source]:
+    """Yield simulated stills of widely varied appearance, the same for the same seed."""
+    for i in range(config.simulated_images):
+        image, labels = simulate_still(np.random.default_rng([config.seed, 1, i]))
+        if labels.any():
+            yield still_source(image[..., None], labels.astype(np.int32), config.object_diameter, 1.0, kind)

@@ -1,0 +1,258 @@
+"""Crops come from where they should, in any dtype and at any zoom."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from napari_osvos.config import AugmentConfig
+from napari_osvos.intensity import IntensityScale
+from napari_osvos.sampling import CONTOUR, KNOWN, MASK, Source, draw_batch, inner_boundary
+
+Drawn = Callable[..., np.ndarray]
+NOTHING = AugmentConfig(**{f.name: False if f.name == "flip" else 0.0 for f in dataclasses.fields(AugmentConfig)})
+SCALE = IntensityScale("robust", (100.0,), (20.0,))
+
+
+def _source(labels: np.ndarray, zoom: float = 1.0, known: np.ndarray | None = None, weight: float = 1.0) -> Source:
+    image = np.where(labels > 0, 180, 60).astype(np.uint8)[..., None]
+    return Source(image, labels, known, SCALE, zoom, weight)
+
+
+def _square(edge: int = 8, size: int = 24) -> np.ndarray:
+    labels = np.zeros((size, size), np.int32)
+    labels[size // 4 : size // 4 + edge, size // 4 : size // 4 + edge] = 1
+    return labels
+
+
+def _rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+# -- targets ------------------------------------------------------------------------------------
+
+
+def test_the_boundary_lies_inside_of_each_object(drawn: Drawn) -> None:
+    labels = drawn(
+        """
+        ..........
+        .1111222..
+        .1111222..
+        .1111222..
+        .1111.....
+        ..........
+        333.......
+        333.......
+        """
+    )[0]
+    boundary = drawn(
+        """
+        ..........
+        .1111111..
+        .1..11.1..
+        .1..1111..
+        .1111.....
+        ..........
+        111.......
+        .11.......
+        """
+    )[0]
+    # Where an object leaves the frame it has no border.
+    np.testing.assert_array_equal(inner_boundary(labels), boundary > 0)
+
+
+def test_targets_and_share_are_those_of_the_known_pixels(drawn: Drawn) -> None:
+    labels = drawn("11..  11..  ....")[0].astype(np.int32)
+    assert _source(labels).positive_share == pytest.approx(4 / 12)
+    known = np.zeros((3, 4), bool)
+    known[:, :2] = True
+    source = _source(labels, known=known)
+    assert source.positive_share == pytest.approx(4 / 6)
+    np.testing.assert_array_equal(source.targets[MASK], labels > 0)
+    np.testing.assert_array_equal(source.targets[CONTOUR], inner_boundary(labels))
+    np.testing.assert_array_equal(source.targets[KNOWN], known)
+    assert _source(labels, known=np.zeros((3, 4), bool)).positive_share == 0
+
+
+# -- dtypes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zoom", [1.0, 0.5])
+@pytest.mark.parametrize(
+    "dtype",
+    ["bool", "u1", "i1", "u2", ">u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", ">f4", "f8", "longdouble"],
+)
+def test_any_dtype_gives_the_same_crop(dtype: str, zoom: float) -> None:
+    labels = _square()
+    image = (labels > 0)[..., None]
+    source = Source(image.astype(dtype), labels, None, IntensityScale("robust", (0.0,), (1.0,)), zoom)
+    crop = source.crop((8.0, 8.0), 9, NOTHING, _rng())
+    floating = Source(image.astype(np.float32), labels, None, source.intensity, zoom)
+    expected = floating.crop((8.0, 8.0), 9, NOTHING, _rng())
+    # Reduced, integers are rounded.
+    if zoom == 1 or "f" in dtype or dtype == "longdouble":
+        torch.testing.assert_close(crop, expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(crop[3:], expected[3:])
+
+
+@pytest.mark.parametrize("zoom", [1.0, 0.5])
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.int64, np.float64])
+def test_large_numbers_keep_their_digits(dtype: Any, zoom: float) -> None:
+    labels, offset = _square(), 2_000_000_037
+    image = np.where(labels > 0, 180, 60)[..., None]
+    plain = Source(image.astype(np.float32), labels, None, SCALE, zoom)
+    scale = IntensityScale("robust", (100.0 + offset,), (20.0,))
+    large = Source((image + offset).astype(dtype), labels, None, scale, zoom)
+    crops = [source.crop((8.0, 8.0), 11, NOTHING, _rng()) for source in (plain, large)]
+    torch.testing.assert_close(crops[1], crops[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("zoom", [1.0, 0.5])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_pixel_that_is_not_finite_stays_a_local_matter(dtype: Any, zoom: float) -> None:
+    labels = _square()
+    image = np.where(labels > 0, 180, 60).astype(dtype)[..., None]
+    broken = image.copy()
+    broken[0, 0], broken[0, 1], broken[1, 0] = np.nan, np.inf, -np.inf
+    crops = [
+        Source(pixels, labels, None, SCALE, zoom).crop((11.0 * zoom, 11.0 * zoom), 9, NOTHING, _rng())
+        for pixels in (image, broken)
+    ]
+    assert torch.equal(*crops)
+    corner = Source(broken, labels, None, SCALE, zoom).crop((0.0, 0.0), 9, NOTHING, _rng())
+    assert corner.isfinite().all()
+
+
+# -- zoom ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zoom", [0.1, 0.3, 0.6, 0.74, 0.9, 1.0, 3.0])
+def test_objects_come_out_at_the_size_that_the_zoom_asks_for(zoom: float) -> None:
+    labels = np.zeros((120, 120), np.int32)
+    labels[30:90, 40:80] = 1
+    source = _source(labels, zoom)
+    middle = ((np.array(source.targets.shape[-2:]) - 1) / 2).tolist()
+    crop = source.crop((middle[0], middle[1]), round(100 * zoom), NOTHING, _rng())
+    area = float(crop[3 + MASK].sum())
+    assert area**0.5 == pytest.approx(zoom * 2400**0.5, rel=0.08, abs=0.5)
+
+
+def test_a_reduced_image_is_averaged_not_decimated() -> None:
+    rng = _rng()
+    image = rng.normal(100, 20, (64, 64, 1)).astype(np.float32)
+    source = Source(image, _square(16, 64), None, SCALE, 0.25)
+    assert source.image.shape == (1, 16, 16)
+    assert float(source.image.std()) < 8
+    assert source.zoom == 1
+
+
+def test_a_thin_stroke_survives_the_reduction() -> None:
+    """Partial paint beside large objects: strokes of two pixels, seen at a quarter of the size."""
+    labels, known = np.zeros((64, 64), np.int32), np.zeros((64, 64), bool)
+    labels[20:22, 5:60] = 1
+    known[20:22, 5:60] = known[50:52, 5:60] = True
+    source = _source(labels, 0.25, known)
+    painted = (source.targets[MASK] * source.targets[KNOWN]).sum()
+    assert painted >= 12
+    assert (source.targets[KNOWN] - source.targets[MASK] * source.targets[KNOWN]).sum() >= 12
+    assert len(source._places[0]) >= 12
+
+
+def test_a_small_image_is_not_reduced_to_nothing() -> None:
+    for shape in ((1, 1), (1, 30), (3, 5), (9, 4)):
+        labels = np.ones(shape, np.int32)
+        for zoom in (0.05, 0.5, 1.0, 4.0):
+            crop = _source(labels, zoom).crop((0.0, 0.0), 16, AugmentConfig.strong(), _rng())
+            assert crop.shape == (6, 16, 16)
+            assert crop.isfinite().all()
+
+
+# -- places -------------------------------------------------------------------------------------
+
+
+def test_a_crop_is_centred_on_what_was_asked_for() -> None:
+    labels = _square()
+    source, rng = _source(labels), _rng()
+    boundary = inner_boundary(labels)
+    for _ in range(50):
+        y, x = (int(c) for c in source.place(0, rng))
+        assert labels[y, x] > 0
+        y, x = (int(c) for c in source.place(1, rng))
+        assert boundary[y, x]
+    anywhere = np.array([source.place(2, rng) for _ in range(400)])
+    assert anywhere.min() <= 2
+    assert anywhere.max() >= 21
+
+
+def test_what_is_not_there_is_replaced_by_what_is() -> None:
+    source, rng = _source(np.zeros((6, 5), np.int32)), _rng()
+    places = np.array([source.place(kind, rng) for kind in (0, 1, 2) for _ in range(30)])
+    assert (places >= 0).all()
+    assert (places < (6, 5)).all()
+    nothing = _source(np.ones((6, 5), np.int32), known=np.zeros((6, 5), bool))
+    y, x = nothing.place(0, rng)
+    assert 0 <= y < 6
+    assert 0 <= x < 5
+
+
+def test_only_known_pixels_are_places() -> None:
+    known = np.zeros((24, 24), bool)
+    known[6:9, 6:9] = True
+    source, rng = _source(_square(), known=known), _rng()
+    places = np.array([source.place(kind, rng) for kind in (0, 1, 2) for _ in range(40)])
+    assert places.min() >= 6
+    assert places.max() <= 8
+
+
+def test_places_of_a_large_object_reach_all_of_it() -> None:
+    source, rng = _source(np.ones((400, 400), np.int32)), _rng()
+    places = np.array([source.place(0, rng) for _ in range(500)])
+    assert places.min() < 20
+    assert (places.max(0) > 380).all()
+
+
+# -- batches ------------------------------------------------------------------------------------
+
+
+def test_a_batch_has_the_shapes_and_dtypes_it_says() -> None:
+    batch = draw_batch([_source(_square())], 5, 16, AugmentConfig(), _rng())
+    assert batch.x.shape == (5, 3, 16, 16)
+    assert batch.x.is_contiguous(memory_format=torch.channels_last)
+    assert all(t.shape == (5, 16, 16) for t in (batch.mask, batch.contour, batch.known))
+    assert batch.positive_share.shape == (5, 1, 1)
+    assert all(getattr(batch, f.name).dtype == torch.float32 for f in dataclasses.fields(batch))
+    moved = batch.to(torch.device("cpu"))
+    assert all(torch.equal(getattr(moved, f.name), getattr(batch, f.name)) for f in dataclasses.fields(batch))
+
+
+def test_half_of_the_crops_show_foreground_at_their_centre() -> None:
+    labels = np.zeros((200, 200), np.int32)
+    labels[90:110, 90:110] = 1
+    batch = draw_batch([_source(labels)], 200, 17, NOTHING, _rng())
+    middle = batch.mask[:, 8, 8]
+    assert 0.65 < float(middle.mean()) < 0.85  # a half on foreground, a quarter on its border
+    only = draw_batch([_source(labels)], 50, 17, NOTHING, _rng(), shares=(0.0, 0.0, 1.0))
+    assert float(only.mask[:, 8, 8].mean()) < 0.2
+
+
+def test_sources_are_drawn_by_weight_and_bring_their_share() -> None:
+    full, quarter, never = np.ones((16, 16), np.int32), np.zeros((16, 16), np.int32), np.ones((16, 16), np.int32)
+    quarter[:8, :8] = 1
+    sources = [_source(full, weight=3.0), _source(quarter, weight=1.0), _source(never, weight=0.0)]
+    sources[2].positive_share = 0.5
+    shares = draw_batch(sources, 200, 16, NOTHING, _rng()).positive_share.flatten()
+    assert 0.65 < float((shares == 1).float().mean()) < 0.85
+    assert float((shares == 0.25).float().mean()) == pytest.approx(1 - float((shares == 1).float().mean()))
+
+
+def test_a_batch_is_drawn_from_the_random_numbers_alone() -> None:
+    first, second = (draw_batch([_source(_square())], 3, 16, AugmentConfig.strong(), _rng(4)) for _ in range(2))
+    torch.manual_seed(99)
+    third = draw_batch([_source(_square())], 3, 16, AugmentConfig.strong(), _rng(4))
+    for other in (second, third):
+        assert all(torch.equal(getattr(first, f.name), getattr(other, f.name)) for f in dataclasses.fields(first))

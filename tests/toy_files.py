@@ -1,0 +1,44 @@
+"""Tiny movies, paint, truth and a tiny parent network as files, for tests that go through files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from napari_osvos import NetworkConfig, ParentNetwork, write_labels
+
+# The tiny network learns the toy movie with these in less than a second.
+QUICK = (
+    *("--steps", "30", "--crops", "2", "--crop-size", "48"),
+    *("--learning-rate", "0.02", "--object-diameter", "24", "--average-decay", "0.9"),
+)
+
+
+@dataclass(frozen=True)
+class ToyFiles:
+    """Where the files are."""
+
+    folder: Path
+    movie: Path
+    painted: Path
+    truth: Path
+    parent: Path
+
+
+def write_toy_files(folder: Path, *, n_frames: int = 4) -> ToyFiles:
+    """Write a movie (T, 40, 56) of a bright disc that moves right, its truth, frame 0 painted, and a tiny parent."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:40, :56]
+    truth = np.stack([((y - 18) ** 2 + (x - 14 - 6 * t) ** 2 <= 64).astype(np.uint16) for t in range(n_frames)])
+    frames = (60 + 120 * truth + rng.normal(0, 8, truth.shape)).clip(0, 255).astype(np.uint8)
+    painted = truth.copy()
+    painted[1:] = 0
+    files = ToyFiles(*(folder / name for name in ("", "movie.tif", "painted.tif", "truth.tif", "tiny.safetensors")))
+    tifffile.imwrite(files.movie, frames, imagej=True, metadata={"axes": "TYX"})
+    write_labels(files.painted, painted)
+    write_labels(files.truth, truth)
+    ParentNetwork.random(NetworkConfig.tiny(), seed=0).save(files.parent)
+    return files
