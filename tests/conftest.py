@@ -7,10 +7,14 @@ import os
 # Before torch is first imported: the tests' networks are too small to gain from more threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import signal
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and their children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _drawn(*frames: str) -> np.ndarray:

@@ -129,6 +129,20 @@ def test_evaluate_prints_what_can_be_counted_by_hand(
     assert "| J | 0.846 |" in capsys.readouterr().out  # (9 / 13 + 1) / 2
 
 
+def test_partial_paint_needs_some_background(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(_segment(toy, "--partial", "0")) == 2
+    assert "shows no background" in _error(capsys)
+    painted = np.zeros((4, 40, 56), np.uint16)
+    painted[0, 12:24, 8:20] = 1
+    painted[0, 30:38, 4:52] = 2
+    painted[0, 2:8, 4:52] = 2
+    write_labels(toy.painted, painted, overwrite=True)
+    scores = toy.folder / "scores.json"
+    more = ("--partial", "0", "--background-label", "2", "--truth", toy.truth, "--json", scores)
+    assert main(_segment(toy, *more)) == 0
+    assert json.loads(scores.read_text())["scores"]["J"]["mean"] > 0.4
+
+
 # -- what is refused -------------------------------------------------------------------------
 
 

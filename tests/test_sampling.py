@@ -12,11 +12,23 @@ import torch
 
 from napari_osvos.config import AugmentConfig
 from napari_osvos.intensity import IntensityScale
-from napari_osvos.sampling import CONTOUR, KNOWN, MASK, Source, draw_batch, inner_boundary
+from napari_osvos.sampling import (
+    ANYWHERE,
+    BORDER,
+    CONTOUR,
+    ERROR,
+    FOREGROUND,
+    KNOWN,
+    MASK,
+    Source,
+    draw_batch,
+    inner_boundary,
+)
 
 Drawn = Callable[..., np.ndarray]
 NOTHING = AugmentConfig(**{f.name: False if f.name == "flip" else 0.0 for f in dataclasses.fields(AugmentConfig)})
 SCALE = IntensityScale("robust", (100.0,), (20.0,))
+KINDS = (FOREGROUND, BORDER, ANYWHERE, ERROR)
 
 
 def _source(labels: np.ndarray, zoom: float = 1.0, known: np.ndarray | None = None, weight: float = 1.0) -> Source:
@@ -180,22 +192,22 @@ def test_a_crop_is_centred_on_what_was_asked_for() -> None:
     source, rng = _source(labels), _rng()
     boundary = inner_boundary(labels)
     for _ in range(50):
-        y, x = (int(c) for c in source.place(0, rng))
+        y, x = (int(c) for c in source.place(FOREGROUND, rng))
         assert labels[y, x] > 0
-        y, x = (int(c) for c in source.place(1, rng))
+        y, x = (int(c) for c in source.place(BORDER, rng))
         assert boundary[y, x]
-    anywhere = np.array([source.place(2, rng) for _ in range(400)])
+    anywhere = np.array([source.place(ANYWHERE, rng) for _ in range(400)])
     assert anywhere.min() <= 2
     assert anywhere.max() >= 21
 
 
 def test_what_is_not_there_is_replaced_by_what_is() -> None:
     source, rng = _source(np.zeros((6, 5), np.int32)), _rng()
-    places = np.array([source.place(kind, rng) for kind in (0, 1, 2) for _ in range(30)])
+    places = np.array([source.place(kind, rng) for kind in KINDS for _ in range(30)])
     assert (places >= 0).all()
     assert (places < (6, 5)).all()
     nothing = _source(np.ones((6, 5), np.int32), known=np.zeros((6, 5), bool))
-    y, x = nothing.place(0, rng)
+    y, x = nothing.place(FOREGROUND, rng)
     assert 0 <= y < 6
     assert 0 <= x < 5
 
@@ -204,16 +216,66 @@ def test_only_known_pixels_are_places() -> None:
     known = np.zeros((24, 24), bool)
     known[6:9, 6:9] = True
     source, rng = _source(_square(), known=known), _rng()
-    places = np.array([source.place(kind, rng) for kind in (0, 1, 2) for _ in range(40)])
+    places = np.array([source.place(kind, rng) for kind in KINDS for _ in range(40)])
     assert places.min() >= 6
     assert places.max() <= 8
 
 
 def test_places_of_a_large_object_reach_all_of_it() -> None:
     source, rng = _source(np.ones((400, 400), np.int32)), _rng()
-    places = np.array([source.place(0, rng) for _ in range(500)])
+    places = np.array([source.place(FOREGROUND, rng) for _ in range(500)])
     assert places.min() < 20
     assert (places.max(0) > 380).all()
+
+
+@pytest.mark.parametrize("zoom", [0.5, 1.0, 2.0])
+def test_errors_are_places_once_they_were_looked_for(zoom: float) -> None:
+    labels, known = _square(), np.ones((24, 24), bool)
+    known[:3] = False
+    source, rng = _source(labels, zoom, known), _rng()
+    scale = source.targets.shape[-1] / 24
+
+    def right_but_for_a_corner(x: torch.Tensor) -> torch.Tensor:
+        assert x.shape == (1, 3, round(24 * zoom), round(24 * zoom))
+        p = (x[:, :1] > 0).float()
+        part = round(4 * zoom)
+        p[..., -part:, -part:] = 1  # false positives
+        p[..., :part, :part] = 1  # and where nobody knows
+        return p
+
+    source.look_for_errors(right_but_for_a_corner, rng)
+    places = np.array([source.place(ERROR, rng) for _ in range(200)]) / scale
+    in_corner = (places >= 18).all(1)
+    assert in_corner.mean() > 0.6  # the others: at borders and where the known region ends
+    assert (places[:, 0] >= 2).all()
+
+
+def test_where_nothing_is_wrong_the_places_stay() -> None:
+    source, rng = _source(_square()), _rng()
+    source.look_for_errors(lambda x: (x[:, :1] > 0).float(), rng)
+    places = np.array([source.place(ERROR, rng) for _ in range(200)])
+    assert places.min() <= 2
+    assert places.max() >= 21
+
+
+def test_errors_of_a_large_image_are_looked_for_in_a_window() -> None:
+    source, rng = _source(np.zeros((60, 80), np.int32)), _rng()
+    seen: list[tuple[int, ...]] = []
+
+    def all_wrong(x: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(x.shape))
+        return torch.ones(1, 1, *x.shape[-2:])
+
+    found = []
+    for _ in range(8):
+        source.look_for_errors(all_wrong, rng, most_pixels=400)
+        places = np.array([source.place(ERROR, rng) for _ in range(100)])
+        assert (np.ptp(places, axis=0) < 20).all()
+        found.append(places)
+    assert set(seen) == {(1, 3, 20, 20)}
+    everywhere = np.concatenate(found)
+    assert (everywhere < (60, 80)).all()
+    assert (np.ptp(everywhere, axis=0) > 25).all()
 
 
 # -- batches ------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from napari_osvos.parent import ParentNetwork
 QUICK: dict[str, Any] = {
     "steps": 40,
     "crops": 2,
+    "shares": (0.4, 0.2, 0.2, 0.2),
     "crop_size": 48,
     "object_diameter": 16.0,
     "largest_zoom": 2.0,

@@ -243,17 +243,20 @@ class FineTuneConfig(Config):
     seconds: float | None = setting(
         None, "time for fine-tuning instead of a number of updates; results then depend on the machine", unit="s", minimum=0.1
     )
-    crops: int = setting(4, "crops in each update", minimum=1, maximum=256)
+    crops: int = setting(2, "crops in each update", minimum=1, maximum=256)
+    shares: tuple[float, ...] = setting(
+        (0.3, 0.2, 0.2, 0.3), "crops on foreground, on borders, anywhere, and where the network errs", minimum=0, maximum=1
+    )
     crop_size: int = setting(256, "edge of a crop", unit="px", minimum=16, maximum=2048)
     object_diameter: float = setting(
-        48.0, "objects are rescaled to about this diameter for the network", unit="px", minimum=4, maximum=512
+        64.0, "objects are rescaled to about this diameter for the network", unit="px", minimum=4, maximum=512
     )
     largest_zoom: float = setting(4.0, "frames are enlarged at most by this factor", minimum=1, maximum=16)
     learning_rate: float = setting(1e-3, "AdamW, largest learning rate", minimum=1e-8, maximum=1)
     weight_decay: float = setting(1e-4, "AdamW, decoupled weight decay", minimum=0, maximum=1)
     warm_up: float = setting(0.05, "share of the steps in which the learning rate rises", minimum=0, maximum=0.5)
     average_decay: float = setting(0.98, "decay of the moving average of the weights", minimum=0, maximum=1)
-    balance: float = setting(0.3, "class balance of cross-entropy, 0 none to 1 full", minimum=0, maximum=1)
+    balance: float = setting(0.0, "class balance of cross-entropy, 0 none to 1 full", minimum=0, maximum=1)
     dice_weight: float = setting(0.5, "weight of the Dice loss", minimum=0, maximum=10)
     contour_weight: float = setting(0.25, "weight of the contour head", minimum=0, maximum=10)
     seed: int = setting(0, "of all random numbers", minimum=0)
@@ -265,7 +268,7 @@ class FineTuneConfig(Config):
 
 
 # Updates of the weights by quality. With `lite` on two CPU cores: 1.5 s, 5 s, 25 s, 2 min.
-QUALITY_STEPS = {"preview": 20, "fast": 45, "balanced": 220, "best": 900, "published": 500}
+QUALITY_STEPS = {"preview": 20, "fast": 45, "balanced": 300, "best": 1500, "published": 500}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,12 +17,17 @@ from napari_osvos.clip import Clip
 from napari_osvos.config import AugmentConfig, FineTuneConfig, PredictConfig
 from napari_osvos.device import autocast, resolve_device
 from napari_osvos.intensity import IntensityScale
-from napari_osvos.losses import balanced_cross_entropy, segmentation_loss
+from napari_osvos.losses import balanced_cross_entropy, segmentation_loss, threshold_shift
 from napari_osvos.network import OSVOSNet
 from napari_osvos.parent import ParentNetwork
 from napari_osvos.sampling import Batch, Source, draw_batch
 from napari_osvos.segmenter import Segmenter, movie_intensity
 from napari_osvos.training import TrainingStep, WeightAverage, cosine, training_steps
+from napari_osvos.unpainted_edge import unpainted_edge
+
+
+# Shares of the run after which the annotated frames are predicted, to draw crops where they come out wrong.
+LOOKS_FOR_ERRORS = (0.15, 0.3, 0.5, 0.7)
 
 
 class FineTuner:
@@ -113,13 +119,7 @@ class FineTuner:
         self.zoom = self._choose_zoom(annotations)
         self._average = WeightAverage(net, 0.0 if config.quality == "published" else config.average_decay)
         sources = [
-            Source(
-                clip.plane(p),
-                annotations.labels(p),
-                annotations.known(p),
-                intensity,
-                self.zoom,
-            )
+            Source(clip.plane(p), annotations.labels(p), _known(annotations, p), intensity, self.zoom)
             for p in annotations.planes
         ]
         self._provenance = self._describe(clip, annotations)
@@ -145,9 +145,17 @@ class FineTuner:
         known = [float(s.targets[2].sum()) for s in sources]
         positive_share = float(np.average([s.positive_share for s in sources], weights=known))
 
+        self.threshold = 1 / (1 + math.exp(-threshold_shift(positive_share, config.balance)))
+        looks = list(LOOKS_FOR_ERRORS)
+
         def loss_of_step(step: int, progress: float) -> Tensor:
             rng = np.random.default_rng([config.seed, step])
-            batch = draw_batch(sources, config.crops, config.crop_size, self.augment, rng).to(self.device)
+            while looks and progress >= looks[0]:
+                looks.pop(0)
+                for i in rng.permutation(len(sources))[:4]:
+                    sources[i].look_for_errors(self._foreground, rng)
+            batch = draw_batch(sources, config.crops, config.crop_size, self.augment, rng, config.shares)
+            batch = batch.to(self.device)
             return segmentation_loss(
                 net(batch.x),
                 batch,
@@ -176,6 +184,13 @@ class FineTuner:
             autocast=lambda: autocast(self.device),
             clip_norm=5.0,
         )
+
+    @torch.no_grad()
+    def _foreground(self, x: Tensor) -> Tensor:
+        net = self.net
+        assert net is not None
+        pick = net.config.heads.index("foreground")
+        return torch.sigmoid(net(x.to(self.device))[:, pick : pick + 1].float())
 
     def _published_steps(
         self, clip: Clip, annotations: Annotations, intensity: IntensityScale
@@ -240,3 +255,15 @@ class FineTuner:
             "torch": torch.__version__,
             "date": time.strftime("%Y-%m-%d"),
         }
+
+
+def _known(annotations: Annotations, p: int) -> np.ndarray:
+    """Return where plane `p` supervises: not in a band along the edge that was left unpainted."""
+    known = annotations.known(p)
+    if not annotations.is_partial(p):
+        band = unpainted_edge(annotations.labels(p), annotations.object_diameter())
+        if band:
+            inner = np.zeros_like(known)
+            inner[band:-band, band:-band] = True
+            known &= inner
+    return known

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -69,7 +71,7 @@ def threshold_shift(positive_share: float, balance: float) -> float:
     Weighing foreground and background by w+ and w- moves the optimal logit by log(w+ / w-).
     """
     share = min(max(positive_share, 1e-4), 1 - 1e-4)
-    return float(balance * torch.log(torch.tensor((1 - share) / share)))
+    return balance * math.log((1 - share) / share)
 
 
 def segmentation_loss(

@@ -304,7 +304,7 @@ def _draw_legend(figure: Figure, strips: Sequence[Strip], width: float, height: 
     panels = [panel for strip in strips for panel in strip.panels]
     entries: list[Any] = []
     if any(p.painted for p in panels):
-        entries.append(Line2D([], [], color=_hex(PAINTED), label="painted by a person"))
+        entries.append(Line2D([], [], color=_hex(PAINTED), label="painted"))
     entries.append(Line2D([], [], color=_hex(PREDICTED), label="found by the network"))
     if any(p.truth is not None for p in panels):
         entries.append(Line2D([], [], color="white", linewidth=0.8, label="truth"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from napari_osvos.config import AugmentConfig
 from napari_osvos.intensity import IntensityScale, raw_tensor
 
 MASK, CONTOUR, KNOWN = 0, 1, 2
+FOREGROUND, BORDER, ANYWHERE, ERROR = 0, 1, 2, 3
 
 
 @dataclass
@@ -96,6 +97,7 @@ class Source:
         edge = (self.targets[CONTOUR] > 0) & (self.targets[KNOWN] > 0)
         inside = (self.targets[MASK] > 0) & (self.targets[KNOWN] > 0)
         self._places = [self._coordinates(where) for where in (inside, edge, self.targets[KNOWN] > 0)]
+        self._places.append(self._places[ANYWHERE])  # no error is known yet
 
     def _reduce(self, factor: float) -> None:
         # Off the centre, large numbers keep their digits, and a pixel that is not finite spreads nothing.
@@ -122,14 +124,40 @@ class Source:
         return np.stack(np.unravel_index(flat, where.shape), 1).astype(np.float32)
 
     def place(self, kind: int, rng: np.random.Generator) -> tuple[float, float]:
-        """Return a random position (y, x): 0 in the foreground, 1 on a border, 2 anywhere known."""
+        """Return a random position (y, x) of a kind: `FOREGROUND`, `BORDER`, `ANYWHERE` known, or `ERROR`."""
         spots = self._places[kind]
         if not len(spots):
-            spots = self._places[2]
+            spots = self._places[ANYWHERE]
         if not len(spots):
             return tuple(rng.random(2) * self.targets.shape[-2:])  # type: ignore[return-value]
         y, x = spots[rng.integers(len(spots))]
         return float(y), float(x)
+
+    def look_for_errors(
+        self, probability: Callable[[Tensor], Tensor], rng: np.random.Generator, most_pixels: int = 2_000_000
+    ) -> None:
+        """Predict the image, or a window of it, and remember where the prediction is wrong.
+
+        Parameters
+        ----------
+        probability : callable
+            Takes intensities (1, 3, H, W) at the network's scale; returns foreground probabilities (1, 1, H, W).
+        most_pixels : int
+            Largest window, in network pixels.
+        """
+        height, width = self.targets.shape[-2:]
+        edge = max(16, int(np.sqrt(most_pixels) / self.zoom))
+        top = int(rng.integers(max(height - edge, 0) + 1))
+        left = int(rng.integers(max(width - edge, 0) + 1))
+        window = (slice(None), slice(top, top + edge), slice(left, left + edge))
+        x, targets = self.intensity.normalise(self.image[window])[None], self.targets[window].float()
+        size = tuple(max(1, round(n * self.zoom)) for n in x.shape[-2:])
+        p = probability(F.interpolate(x, size=size, mode="bilinear"))
+        p = F.interpolate(p, size=targets.shape[-2:], mode="bilinear", antialias=True)[0, 0].cpu()
+        error = ((p - targets[MASK]).abs() * (targets[KNOWN] > 0)).double().numpy().ravel()
+        if error.sum() > 0:
+            places = rng.choice(error.size, 4096, p=error / error.sum())
+            self._places[ERROR] = np.stack(np.unravel_index(places, p.shape), 1).astype(np.float32) + (top, left)
 
     def crop(self, centre: tuple[float, float], size: int, augment: AugmentConfig, rng: np.random.Generator) -> Tensor:
         """Return one crop (6, size, size): intensities, then mask, contour and known region.
@@ -164,9 +192,9 @@ def draw_batch(
     size: int,
     augment: AugmentConfig,
     rng: np.random.Generator,
-    shares: tuple[float, float, float] = (0.5, 0.25, 0.25),
+    shares: Sequence[float] = (0.5, 0.25, 0.25),
 ) -> Batch:
-    """Draw crops: half centred on foreground, a quarter on borders, a quarter anywhere.
+    """Draw crops: by default half centred on foreground, a quarter on borders, a quarter anywhere.
 
     Parameters
     ----------
@@ -174,10 +202,12 @@ def draw_batch(
         Drawn from in proportion to their weights.
     crops, size : int
         Number of crops and their edge in network pixels.
+    shares : sequence of float
+        Shares of crops centred on foreground, on borders, anywhere, and where errors were found.
     """
     weights = np.array([source.weight for source in sources], float)
     picks = rng.choice(len(sources), crops, p=weights / weights.sum())
-    kinds = rng.choice(3, crops, p=shares)
+    kinds = rng.choice(len(shares), crops, p=shares)
     stack = torch.stack(
         [
             sources[i].crop(sources[i].place(int(k), rng), size, augment, rng)

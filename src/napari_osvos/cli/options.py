@@ -101,6 +101,11 @@ def add_annotations(parser: argparse.ArgumentParser) -> None:
         "--partial", metavar="0,40", type=frame_numbers, default=(),
         help="frames painted only in part: there, unpainted pixels are unknown instead of background",
     )  # fmt: skip
+    parser.add_argument(
+        "--background-label", metavar="N", type=at_least(1),
+        help="label that paints background, needed where all frames are painted only in part",
+    )  # fmt: skip
+    parser.add_argument("--void-label", metavar="N", type=at_least(1), help="label of pixels that do not count")
 
 
 def add_start(parser: argparse.ArgumentParser) -> None:

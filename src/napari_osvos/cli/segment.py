@@ -42,7 +42,7 @@ examples:
 _FINE_TUNE_EXAMPLES = f"""\
 examples:
   {PROGRAM} fine-tune movie.tif -a painted.tif -o cells.osvos
-  {PROGRAM} fine-tune movie.tif -a scribbles.tif --partial 0 -o cells.osvos --seconds 10
+  {PROGRAM} fine-tune movie.tif -a scribbles.tif --partial 0 --background-label 2 -o cells.osvos --seconds 10
 """
 _PREDICT_EXAMPLES = f"""\
 examples:

@@ -69,7 +69,11 @@ def read_paint(given: argparse.Namespace, clip: Clip, report: Report) -> Annotat
 
     labels = read_labels(given.annotations)
     annotations = Annotations.from_labels(
-        labels, frames=given.frames, partial=given.partial, name=str(given.annotations)
+        labels,
+        frames=given.frames,
+        partial=given.partial,
+        background_label=given.background_label,
+        void_label=given.void_label,
     )
     annotations = annotations.aligned_to(clip)
     clip.intensity_range()  # a movie without a finite pixel is found out here, not after training
