@@ -68,14 +68,26 @@ def _card(parent: ParentNetwork, size: int, scores: list[dict[str, str]]) -> str
     for name, about in card["sets"].items():
         row = (name, about["images"], about.get("what", ""), about.get("licence", ""), about.get("cite", ""))
         lines.append("| " + " | ".join(map(str, row)) + " |")
-    lines += ["", "No movie of the Cell Tracking Challenge or DAVIS, and none used for choosing the recipe, is among them.", ""]
+    lines += [
+        "",
+        "No movie of the Cell Tracking Challenge or DAVIS, and none used for choosing the recipe, is among them.",
+        "",
+    ]
     lines += ["## Recipe", "", "```toml"]
     lines += [f"{key} = {value!r}" for key, value in card["recipe"].items()]
     lines += ["```", "", "## Loss", "", "| step | loss |", "|---|---|"]
     lines += [f"| {step} | {loss} |" for step, loss in card["curve"][:: max(1, len(card["curve"]) // 12)]]
     if scores:
-        lines += ["", "## Scores after one-shot fine-tuning", "", "Development movies, unpainted frames only; see `benchmarks/`.", ""]
-        columns = [c for c in ("movie", "method", "frames", "seed", "J", "F", "F2px", "adapt_seconds") if c in scores[0]]
+        lines += [
+            "",
+            "## Scores after one-shot fine-tuning",
+            "",
+            "Development movies, unpainted frames only; see `benchmarks/`.",
+            "",
+        ]
+        columns = [
+            c for c in ("movie", "method", "frames", "seed", "J", "F", "F2px", "adapt_seconds") if c in scores[0]
+        ]
         lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
         lines += ["| " + " | ".join(row[c] for c in columns) + " |" for row in scores]
     return "\n".join(lines) + "\n"

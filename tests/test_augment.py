@@ -176,7 +176,9 @@ def _crops() -> Tensor:
     return torch.randn(4, 3, 24, 24, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("names", [*((name,) for name in INTENSITY), tuple(INTENSITY)], ids=lambda names: "+".join(names))
+@pytest.mark.parametrize(
+    "names", [*((name,) for name in INTENSITY), tuple(INTENSITY)], ids=lambda names: "+".join(names)
+)
 def test_variation_of_intensities_touches_the_image_alone(names: tuple[str, ...]) -> None:
     def drawn(augment: AugmentConfig) -> Batch:
         return draw_batch([_painted_source()], 6, 24, augment, np.random.default_rng(5))
@@ -327,7 +329,9 @@ def test_pasting_leaves_what_it_is_given_alone_and_a_lone_crop_as_it_is() -> Non
     assert torch.equal(marks, targets[:1])
 
 
-@pytest.mark.parametrize("augment", [AugmentConfig(), AugmentConfig.strong(), STRONG], ids=["default", "strong", "paste"])
+@pytest.mark.parametrize(
+    "augment", [AugmentConfig(), AugmentConfig.strong(), STRONG], ids=["default", "strong", "paste"]
+)
 def test_all_augmentations_together_give_finite_crops_and_targets_in_range(augment: AugmentConfig) -> None:
     batch = draw_batch([_painted_source(), _painted_source(0.6)], 8, 32, augment, np.random.default_rng(0))
     assert batch.x.shape == (8, 3, 32, 32)

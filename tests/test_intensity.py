@@ -48,7 +48,9 @@ def test_dim_objects_stay_visible_beside_bright_ones() -> None:
     assert float(z[5:10, 5:10].mean()) > float(z[20:25, 20:25].mean())
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.float32, np.float64]
+)
 def test_the_dtype_does_not_matter(dtype: Any) -> None:
     frames = _movie()
     torch.testing.assert_close(_input(frames.astype(dtype)), _input(frames), atol=1e-6, rtol=1e-6)

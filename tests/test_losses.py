@@ -114,9 +114,7 @@ def test_the_loss_of_all_heads_is_the_sum_of_its_terms() -> None:
     )
     found = segmentation_loss(logits, batch, HEADS, balance=0.4, dice_weight=0.7, contour_weight=0.2)
     assert float(found) == pytest.approx(expected, rel=1e-5)
-    shared = segmentation_loss(
-        logits, batch, HEADS, balance=0.4, dice_weight=0, contour_weight=0, positive_share=0.2
-    )
+    shared = segmentation_loss(logits, batch, HEADS, balance=0.4, dice_weight=0, contour_weight=0, positive_share=0.2)
     by_hand = _cross_entropy_by_hand(both[:, 0], batch.mask, batch.known, (0.2,) * 3, 0.4)
     assert float(shared) == pytest.approx(by_hand, rel=1e-5)
 

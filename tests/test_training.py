@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from toy_clip import VARIED, quick, tiny_parent, toy_clip, toy_frames
 
 from napari_osvos.config import AugmentConfig, NetworkConfig, ParentConfig
 from napari_osvos.finetune import FineTuner
@@ -24,7 +25,6 @@ from napari_osvos.network import OSVOSNet
 from napari_osvos.parent import ParentTraining
 from napari_osvos.sampling import Source
 from napari_osvos.training import TrainingStep, WeightAverage, cosine, training_steps
-from toy_clip import VARIED, quick, tiny_parent, toy_clip, toy_frames
 
 GOLDEN = Path(__file__).parent / "assets" / "losses"
 
@@ -171,7 +171,9 @@ def test_a_loss_that_is_not_finite_ends_training_with_the_weights_of_before(valu
     steps = training_steps(bowl, loss, optimiser, 10)
     next(steps)
     weight = next(steps) and bowl.weight.detach().clone()
-    with pytest.raises(FloatingPointError, match=r"^The loss at step 2 is (nan|inf); training cannot go on from here\.$"):
+    with pytest.raises(
+        FloatingPointError, match=r"^The loss at step 2 is (nan|inf); training cannot go on from here\.$"
+    ):
         next(steps)
     assert torch.equal(bowl.weight, weight)
 

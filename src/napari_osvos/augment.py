@@ -47,7 +47,9 @@ def sampling_grid(
     along_y, along_x = matrix[:, :1] * axis, matrix[:, 1:] * axis  # (2, S) each
     grid = along_y[:, :, None] + along_x[:, None, :] + torch.tensor(centre, dtype=torch.float32)[:, None, None]
     if augment.elastic > 0:
-        field = smooth_field(rng.normal(0, augment.elastic / zoom, (1, 2, max(4, size // 32), max(4, size // 32))), size)
+        field = smooth_field(
+            rng.normal(0, augment.elastic / zoom, (1, 2, max(4, size // 32), max(4, size // 32))), size
+        )
         grid = grid + field[0]
     return grid.permute(1, 2, 0)
 
@@ -114,7 +116,9 @@ def _blur(x: Tensor, sigmas: np.ndarray) -> Tensor:
     return flat.view(x.shape)
 
 
-def paste_objects(x: Tensor, targets: Tensor, augment: AugmentConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def paste_objects(
+    x: Tensor, targets: Tensor, augment: AugmentConfig, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
     """Paste the objects of one crop over another one, so that more of them touch.
 
     Parameters
@@ -142,7 +146,9 @@ def paste_objects(x: Tensor, targets: Tensor, augment: AugmentConfig, rng: np.ra
         x[i] = alpha * patch + (1 - alpha) * x[i]
         inside = mask > 0.5
         targets[i, 0:1] = torch.where(inside, mask, torch.minimum(targets[i, 0:1], 1 - alpha * (1 - mask)))
-        targets[i, 1:2] = torch.where(alpha > 0.5, torch.maximum(mark[1:2], targets[i, 1:2] * (1 - alpha)), targets[i, 1:2])
+        targets[i, 1:2] = torch.where(
+            alpha > 0.5, torch.maximum(mark[1:2], targets[i, 1:2] * (1 - alpha)), targets[i, 1:2]
+        )
         unsure = (alpha > 0) & (mark[2:] < 0.5)  # a rim of what nobody has labelled
         targets[i, 2:3] = torch.where(inside, mark[2:3], targets[i, 2:3] * ~unsure)
     return x, targets

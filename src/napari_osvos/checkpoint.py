@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from napari_osvos.config import NetworkConfig
+from napari_osvos.network import OSVOSNet
 
 FORMAT = "napari-osvos"
 VERSION = 1
@@ -32,10 +35,19 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mappin
         Plain data, kept as JSON.
     kind : str
         ``parent``, ``segmenter`` or ``checkpoint``.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; one that was there before is as it was.
     """
     path = Path(path)
-    plain = {name: value.detach().cpu().contiguous(memory_format=torch.contiguous_format).clone() for name, value in tensors.items()}
-    about = {"format": FORMAT, "version": str(VERSION), "kind": kind, "header": json.dumps(dict(header), sort_keys=True)}
+    plain = {
+        name: value.detach().cpu().contiguous(memory_format=torch.contiguous_format).clone()
+        for name, value in tensors.items()
+    }
+    text = json.dumps(dict(header), sort_keys=True)
+    about = {"format": FORMAT, "version": str(VERSION), "kind": kind, "header": text}
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         save_file(plain, partial, metadata=about)
@@ -57,24 +69,10 @@ def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
     ValueError
         If the file is not one of this program's, damaged, or of another kind.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        with safe_open(path, framework="pt") as stream:
-            about = stream.metadata() or {}
-            if about.get("format") != FORMAT:
-                raise ValueError(f"{path} is a safetensors file, but not one of {FORMAT}.")
-            if about.get("kind") != kind:
-                raise ValueError(f"{path} holds a {about.get('kind')}; a {kind} is wanted here.")
-            if int(about.get("version", 0)) > VERSION:
-                raise ValueError(
-                    f"{path} has format version {about['version']}; this program reads up to {VERSION}. Please update it."
-                )
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-            return tensors, json.loads(about["header"])
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged or not a file of {FORMAT}: {error}") from error
+    with _opened(path) as (stream, found, header):
+        if found != kind:
+            raise ValueError(f"{path} holds a {found}; a {kind} is wanted here.")
+        return {name: stream.get_tensor(name) for name in stream.keys()}, header  # noqa: SIM118
 
 
 def read_header(path: str | Path) -> tuple[str, dict[str, Any]]:
@@ -85,17 +83,50 @@ def read_header(path: str | Path) -> tuple[str, dict[str, Any]]:
     FileNotFoundError, ValueError
         As `load_tensors`.
     """
+    with _opened(path) as (_, kind, header):
+        return kind, header
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[Any, str, dict[str, Any]]]:
+    """Open a file of `save_tensors`: the open file, kind and header."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         with safe_open(path, framework="pt") as stream:
             about = stream.metadata() or {}
-        if about.get("format") != FORMAT:
-            raise ValueError(f"{path} is a safetensors file, but not one of {FORMAT}.")
-        return about["kind"], json.loads(about["header"])
+            if about.get("format") != FORMAT:
+                raise ValueError(f"{path} is a safetensors file, but not one of {FORMAT}.")
+            version = about["version"]
+            if not version.isdecimal() or int(version) > VERSION:
+                raise ValueError(
+                    f"{path} has format version {version}; this program reads up to {VERSION}. Please update it."
+                )
+            header = json.loads(about["header"])
+            if not isinstance(header, dict):
+                raise KeyError("header")
+            yield stream, about["kind"], header
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged or not a file of {FORMAT}: {error}") from error
+
+
+def load_network(path: str | Path, kind: str) -> tuple[OSVOSNet, dict[str, Any]]:
+    """Read the network of a file of `save_tensors`, and its header.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load_tensors`, and if the header describes no network or the weights do not fit it.
+    """
+    tensors, header = load_tensors(path, kind)
+    try:
+        config = NetworkConfig.from_dict(header["network"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: its header describes no network ({error}).") from error
+    net = OSVOSNet(config)
+    load_weights(net, tensors, path)
+    return net, header
 
 
 def load_weights(net: torch.nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
@@ -126,9 +157,9 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 of names, shapes and values, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        value = tensors[name].detach().cpu()
+        value = tensors[name].detach().cpu().contiguous(memory_format=torch.contiguous_format)
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        digest.update(value.numpy().tobytes())
+        digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

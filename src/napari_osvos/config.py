@@ -103,7 +103,9 @@ def _check(owner: str, spec: dataclasses.Field[Any], hint: Any, value: Any) -> N
             raise ValueError(f"{owner}.{spec.name} is {value!r}; it must be a number.")
         if (low is not None and number < low) or (high is not None and number > high):
             unit = f" {spec.metadata['unit']}" if spec.metadata.get("unit") else ""
-            bounds = f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
+            bounds = (
+                f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
+            )
             raise ValueError(f"{owner}.{spec.name} is {value!r}; it must be {bounds}{unit}.")
 
 
@@ -112,7 +114,9 @@ class NetworkConfig(Config):
     """Topology of an `OSVOSNet`; `lite`, `vgg16` and `tiny` are the presets."""
 
     name: str = setting("lite", "name of the configuration")
-    stem: str = setting("unshuffle", "entry: full resolution, or 2 x 2 pixels to channels", choices=("plain", "unshuffle"))
+    stem: str = setting(
+        "unshuffle", "entry: full resolution, or 2 x 2 pixels to channels", choices=("plain", "unshuffle")
+    )
     widths: tuple[int, ...] = setting((32, 64, 128, 192), "channels of each stage", minimum=1)
     convolutions: tuple[int, ...] = setting((2, 2, 2, 2), "3 x 3 convolutions in each stage", minimum=1)
     first_side: int = setting(0, "first stage that has a side output", minimum=0)
@@ -188,7 +192,9 @@ class AugmentConfig(Config):
     gamma: float = setting(0.15, "exponent exp(normal *) on the magnitude", minimum=0, maximum=1)
     blur: float = setting(0.0, "Gaussian blur by up to", unit="px", minimum=0, maximum=5)
     noise: float = setting(0.1, "noise, largest standard deviation", unit="spreads", minimum=0, maximum=2)
-    illumination: float = setting(0.2, "smooth additive field, standard deviation", unit="spreads", minimum=0, maximum=2)
+    illumination: float = setting(
+        0.2, "smooth additive field, standard deviation", unit="spreads", minimum=0, maximum=2
+    )
     colour: float = setting(0.0, "probability of mixing the channels into one grey", minimum=0, maximum=1)
     composite: float = setting(0.0, "probability of pasting the objects of another crop", minimum=0, maximum=1)
 
@@ -218,7 +224,9 @@ class ParentConfig(Config):
     steps: int = setting(20_000, "updates of the weights", minimum=1)
     crops: int = setting(8, "crops in each update", minimum=1, maximum=1024)
     crop_size: int = setting(192, "edge of a crop", unit="px", minimum=16, maximum=2048)
-    object_diameter: float = setting(36.0, "objects are rescaled to about this diameter", unit="px", minimum=4, maximum=512)
+    object_diameter: float = setting(
+        36.0, "objects are rescaled to about this diameter", unit="px", minimum=4, maximum=512
+    )
     learning_rate: float = setting(2e-3, "AdamW, largest learning rate", minimum=1e-8, maximum=1)
     weight_decay: float = setting(1e-3, "AdamW, decoupled weight decay", minimum=0, maximum=1)
     warm_up: float = setting(0.02, "share of the steps in which the learning rate rises", minimum=0, maximum=0.5)
@@ -227,7 +235,9 @@ class ParentConfig(Config):
     dice_weight: float = setting(0.5, "weight of the Dice loss", minimum=0, maximum=10)
     contour_weight: float = setting(0.5, "weight of the contour head", minimum=0, maximum=10)
     deep_supervision: float = setting(0.5, "weight of the side outputs, annealed to 0", minimum=0, maximum=10)
-    set_exponent: float = setting(0.25, "a set of n images is drawn from in proportion to n to this power", minimum=0, maximum=1)
+    set_exponent: float = setting(
+        0.25, "a set of n images is drawn from in proportion to n to this power", minimum=0, maximum=1
+    )
     simulated_share: float = setting(0.3, "share of crops from simulated images", minimum=0, maximum=1)
     simulated_images: int = setting(1500, "simulated images, 256 x 256", minimum=1, maximum=100_000)
     checkpoint_every: int = setting(500, "updates between checkpoints", minimum=1)
@@ -241,11 +251,17 @@ class FineTuneConfig(Config):
     quality: Quality = setting("balanced", "dial from quick to accurate", choices=QUALITIES)
     steps: int | None = setting(None, "updates of the weights; by default those of the quality", minimum=1)
     seconds: float | None = setting(
-        None, "time for fine-tuning instead of a number of updates; results then depend on the machine", unit="s", minimum=0.1
+        None,
+        "time for fine-tuning instead of a number of updates; results then depend on the machine",
+        unit="s",
+        minimum=0.1,
     )
     crops: int = setting(2, "crops in each update", minimum=1, maximum=256)
     shares: tuple[float, ...] = setting(
-        (0.3, 0.2, 0.2, 0.3), "crops on foreground, on borders, anywhere, and where the network errs", minimum=0, maximum=1
+        (0.3, 0.2, 0.2, 0.3),
+        "crops on foreground, on borders, anywhere, and where the network errs",
+        minimum=0,
+        maximum=1,
     )
     crop_size: int = setting(256, "edge of a crop", unit="px", minimum=16, maximum=2048)
     object_diameter: float = setting(
@@ -276,7 +292,9 @@ class PredictConfig(Config):
     """How frames are predicted."""
 
     flips: bool = setting(False, "average the predictions of the frame and its three mirror images")
-    tile: int = setting(2048, "larger frames are predicted in tiles of this edge, equal to the whole", unit="px", minimum=64)
+    tile: int = setting(
+        2048, "larger frames are predicted in tiles of this edge, equal to the whole", unit="px", minimum=64
+    )
     threshold: float | None = setting(
         None, "probability from which a pixel is foreground; by default as chosen in fine-tuning", minimum=0, maximum=1
     )

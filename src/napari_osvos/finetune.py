@@ -25,7 +25,6 @@ from napari_osvos.segmenter import Segmenter, movie_intensity
 from napari_osvos.training import TrainingStep, WeightAverage, cosine, training_steps
 from napari_osvos.unpainted_edge import unpainted_edge
 
-
 # Shares of the run after which the annotated frames are predicted, to draw crops where they come out wrong.
 LOOKS_FOR_ERRORS = (0.15, 0.3, 0.5, 0.7)
 
@@ -172,7 +171,9 @@ class FineTuner:
         net.requires_grad_(False)
         for parameter in parameters:
             parameter.requires_grad_(True)
-        optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimiser = torch.optim.AdamW(
+            parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=self.device.type != "mps"
+        )
         yield from training_steps(
             net,
             loss_of_step,
@@ -243,7 +244,9 @@ class FineTuner:
     def _describe(self, clip: Clip, annotations: Annotations) -> dict[str, Any]:
         start = self.start
         before = start.provenance if isinstance(start, Segmenter) else {}
-        parent = before.get("parent") if isinstance(start, Segmenter) else {"name": start.name, "sha256": start.digest()}
+        parent = (
+            before.get("parent") if isinstance(start, Segmenter) else {"name": start.name, "sha256": start.digest()}
+        )
         return {
             "parent": parent,
             "continued": bool(before),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from napari_osvos.checkpoint import (
+    load_network,
     load_tensors,
     load_weights,
     pack_optimiser,
@@ -79,9 +80,7 @@ class ParentNetwork:
         FileNotFoundError, ValueError
             If the file is missing, damaged, or does not hold a parent.
         """
-        tensors, header = load_tensors(path, "parent")
-        net = OSVOSNet(NetworkConfig.from_dict(header["network"]))
-        load_weights(net, tensors, path)
+        net, header = load_network(path, "parent")
         return cls(net.to(memory_format=torch.channels_last), header.get("card"))
 
     @classmethod
@@ -146,7 +145,7 @@ class ParentTraining:
         self.average = WeightAverage(self.net, config.average_decay)
         self.step = 0
         self.seconds = 0.0
-        self.history: list[TrainingStep] = []
+        self.recent: list[float] = []  # losses that are not in the log yet
 
     def _loss(self, step: int, progress: float) -> Tensor:
         config, net = self.config, self.net
@@ -186,7 +185,6 @@ class ParentTraining:
             clip_norm=5.0,
         ):
             self.step, self.seconds = step.step, before + step.seconds
-            self.history.append(step)
             yield step
 
     def parent(self, card: dict[str, Any] | None = None) -> ParentNetwork:
@@ -206,6 +204,7 @@ class ParentTraining:
             "step": self.step,
             "seconds": self.seconds,
             "updates": self.average.updates,
+            "recent": self.recent,
             "groups": groups,
         }
         save_tensors(path, tensors, header, "checkpoint")
@@ -233,6 +232,7 @@ class ParentTraining:
         self.average.updates = int(header["updates"])
         unpack_optimiser(self.optimiser, part("optimiser/"), header["groups"])
         self.step, self.seconds = int(header["step"]), float(header["seconds"])
+        self.recent = [float(loss) for loss in header.get("recent", [])]
 
 
 def _weighted(sources: Sequence[Source], simulated: Sequence[Source], share: float) -> list[Source]:
@@ -281,7 +281,7 @@ def train_parent(
         training.resume(checkpoint)
         rows = [row for row in _read_log(log) if row[0] <= training.step]
     _write_log(log, rows)
-    recent: list[float] = []
+    recent = training.recent
     with open(log, "a", newline="") as stream:
         writer = csv.writer(stream)
         for step in training.steps():
@@ -294,12 +294,12 @@ def train_parent(
                 stream.flush()
                 recent.clear()
             if step.step % config.checkpoint_every == 0 or done:
-                training.save(checkpoint)
                 about = {**(card or {}), "name": config.network, "recipe": config.to_dict(), "steps": step.step}
                 about |= {"seconds": round(training.seconds), "trained": time.strftime("%Y-%m-%d")}
                 about["curve"] = [(r[0], round(r[1], 4)) for r in rows[:: max(1, len(rows) // 40)]]
                 training.parent(about).save(folder / "parent.safetensors")
                 plot_losses(rows, folder / "loss.png")
+                training.save(checkpoint)  # last: whoever is killed before comes back here
             yield step
 
 
@@ -307,7 +307,8 @@ def _read_log(path: Path) -> list[tuple[int, float, float, float]]:
     if not path.exists():
         return []
     with open(path, newline="") as stream:
-        return [(int(r[0]), float(r[1]), float(r[2]), float(r[3])) for r in list(csv.reader(stream))[1:]]
+        rows = [row for row in list(csv.reader(stream))[1:] if len(row) == 4]  # the last may be cut short
+        return [(int(r[0]), float(r[1]), float(r[2]), float(r[3])) for r in rows]
 
 
 def _write_log(path: Path, rows: Sequence[tuple[int, float, float, float]]) -> None:

@@ -209,10 +209,7 @@ def draw_batch(
     picks = rng.choice(len(sources), crops, p=weights / weights.sum())
     kinds = rng.choice(len(shares), crops, p=shares)
     stack = torch.stack(
-        [
-            sources[i].crop(sources[i].place(int(k), rng), size, augment, rng)
-            for i, k in zip(picks, kinds, strict=True)
-        ]
+        [sources[i].crop(sources[i].place(int(k), rng), size, augment, rng) for i, k in zip(picks, kinds, strict=True)]
     )
     x, targets = stack[:, :3], stack[:, 3:]
     if augment.composite:

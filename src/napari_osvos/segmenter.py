@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_osvos.checkpoint import load_tensors, load_weights, save_tensors
+from napari_osvos.checkpoint import load_network, save_tensors
 from napari_osvos.clip import Clip
-from napari_osvos.config import NetworkConfig, PredictConfig
+from napari_osvos.config import PredictConfig
 from napari_osvos.device import autocast, resolve_device
 from napari_osvos.intensity import PERCENTILES, IntensityScale, raw_tensor
 from napari_osvos.network import OSVOSNet
@@ -162,12 +162,13 @@ class Segmenter:
         out = torch.empty(1, 1, height, width, device=x.device)
         for top in range(0, height, tile):
             for left in range(0, width, tile):
-                t, l = max(0, top - halo), max(0, left - halo)
-                b, r = min(height, top + tile + halo), min(width, left + tile + halo)
+                rows = slice(max(0, top - halo), min(height, top + tile + halo))
+                columns = slice(max(0, left - halo), min(width, left + tile + halo))
                 with autocast(self.device):
-                    part = self.net(x[..., t:b, l:r])[:, pick]
+                    part = self.net(x[..., rows, columns])[:, pick]
                 bottom, right = min(height, top + tile), min(width, left + tile)
-                out[..., top:bottom, left:right] = part[..., top - t : bottom - t, left - l : right - l]
+                inner = part[..., top - rows.start : bottom - rows.start, left - columns.start : right - columns.start]
+                out[..., top:bottom, left:right] = inner
         return out
 
     # -- movies ------------------------------------------------------------------------------
@@ -235,11 +236,9 @@ class Segmenter:
         FileNotFoundError, ValueError
             If the file is missing, damaged, or does not hold a segmenter.
         """
-        tensors, header = load_tensors(path, "segmenter")
+        net, header = load_network(path, "segmenter")
         try:
-            net = OSVOSNet(NetworkConfig.from_dict(header["network"]))
-            load_weights(net, tensors, path)
             config = PredictConfig.from_dict(header["predict"])
             return cls(net, header["zoom"], header["threshold"], config, header["provenance"], device)
-        except KeyError as error:
-            raise ValueError(f"{path} is damaged: its header lacks {error}.") from error
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged: its header lacks what a segmenter needs ({error}).") from error

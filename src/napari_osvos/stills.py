@@ -9,13 +9,15 @@ import numpy as np
 from natsort import natsorted
 from skimage.io import imread
 
-from napari_osvos.object_size import object_diameter
 from napari_osvos.config import ParentConfig
 from napari_osvos.intensity import IntensityScale
+from napari_osvos.labels import checked_labels
+from napari_osvos.object_size import object_diameter
 from napari_osvos.sampling import Source
 from napari_osvos.simulate import simulate_still
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
+_LABELS = (".png", ".tif", ".tiff")
 
 
 def find_still_sets(folder: str | Path) -> dict[str, Path]:
@@ -34,9 +36,7 @@ def find_still_sets(folder: str | Path) -> dict[str, Path]:
     return sets
 
 
-def still_source(
-    image: np.ndarray, labels: np.ndarray, diameter: float, weight: float, kind: str = "robust"
-) -> Source:
+def still_source(image: np.ndarray, labels: np.ndarray, diameter: float, weight: float, kind: str = "robust") -> Source:
     """Return a source whose objects come out at about `diameter` network pixels.
 
     The zoom is kept within 1/6 to 3: beyond that an image has no more to tell.
@@ -49,26 +49,43 @@ def still_source(
 
 
 def read_still_sets(folders: Sequence[str | Path], config: ParentConfig, kind: str = "robust") -> Iterator[Source]:
-    """Yield the stills of all sets in `folders`, weighted by set.
+    """Yield the stills of all sets in `folders`, weighted by set; those without objects are left out.
 
     Raises
     ------
     ValueError
-        If an image has no labels, or labels of another size.
+        If a file cannot be read, an image has no labels or labels of another size, or these are no labels.
     """
     for folder in folders:
         for name, path in find_still_sets(folder).items():
             files = natsorted(f for f in (path / "images").iterdir() if f.suffix.lower() in _IMAGES)
             weight = len(files) ** config.set_exponent / max(len(files), 1)
             for file in files:
-                mark = next((path / "labels" / (file.stem + s) for s in (".png", ".tif", ".tiff") if (path / "labels" / (file.stem + s)).exists()), None)
-                if mark is None:
-                    raise ValueError(f"The image {file.name} of the set {name} has no labels of the same name.")
-                image, labels = imread(file), imread(mark)
-                if labels.shape[:2] != image.shape[:2]:
-                    raise ValueError(f"{mark} is {labels.shape}; its image is {image.shape}.")
+                mark = _labels_of(file, name)
+                image, labels = _read(file), checked_labels(_read(mark), str(mark))
+                if labels.shape != image.shape[:2]:
+                    raise ValueError(f"{mark} is {_size(labels)}; its image is {_size(image)}.")
                 if labels.any():
-                    yield still_source(image, labels.astype(np.int32), config.object_diameter, weight, kind)
+                    yield still_source(image, labels, config.object_diameter, weight, kind)
+
+
+def _labels_of(image: Path, name: str) -> Path:
+    for suffix in _LABELS:
+        mark = image.parent.parent / "labels" / (image.stem + suffix)
+        if mark.exists():
+            return mark
+    raise ValueError(f"The image {image.name} of the set {name} has no labels of the same name.")
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        return np.asarray(imread(path))
+    except Exception as error:  # each format has exceptions of its own
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+
+
+def _size(pixels: np.ndarray) -> str:
+    return " x ".join(map(str, pixels.shape))
 
 
 def simulated_sources(config: ParentConfig, kind: str = "robust") -> Iterator[Source]:

@@ -57,11 +57,11 @@ class WeightAverage:
         """Take the current weights in."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in net.state_dict().items():
-            if value.dtype.is_floating_point:
-                self.average[name].lerp_(value, 1 - decay)
-            else:
-                self.average[name].copy_(value)
+        current = net.state_dict()
+        floats = [name for name, value in current.items() if value.dtype.is_floating_point]
+        torch._foreach_lerp_([self.average[n] for n in floats], [current[n] for n in floats], 1 - decay)
+        for name in current.keys() - floats:  # counters of BatchNorm
+            self.average[name].copy_(current[name])
 
 
 def cosine(progress: float, warm_up: float = 0.0, floor: float = 0.01) -> float:

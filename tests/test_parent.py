@@ -1,0 +1,313 @@
+"""Parents: trained from stills, resumed after a kill, saved in half precision, read from files and folders."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+from resumable_training import RECIPE, toy_stills, training
+from skimage.io import imsave
+from toy_clip import tiny_parent
+
+from napari_osvos.checkpoint import read_header, save_tensors, weights_digest
+from napari_osvos.config import NetworkConfig, ParentConfig
+from napari_osvos.intensity import IntensityScale
+from napari_osvos.parent import ParentNetwork, ParentTraining, plot_losses, train_parent
+from napari_osvos.sampling import KNOWN, MASK, Source
+from napari_osvos.stills import find_still_sets, read_still_sets, simulated_sources, still_source
+
+
+def _log(folder: Path) -> list[list[str]]:
+    """Rows of the log without their seconds."""
+    with open(folder / "log.csv", newline="") as stream:
+        return [row[:3] for row in csv.reader(stream)]
+
+
+# -- training and resuming -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a tiny parent was trained without interruption."""
+    folder = tmp_path_factory.mktemp("parent") / "new" / "folder"
+    assert [step.step for step in training(folder)] == list(range(1, RECIPE.steps + 1))
+    return folder
+
+
+def test_a_folder_receives_checkpoint_log_plot_and_parent(trained: Path) -> None:
+    names = ["checkpoint.safetensors", "log.csv", "loss.png", "parent.safetensors"]
+    assert sorted(path.name for path in trained.iterdir()) == names
+    log = _log(trained)
+    assert log[0] == ["step", "loss", "learning_rate"]
+    assert [row[0] for row in log[1:]] == ["50", "100", "110"]
+    losses = [float(row[1]) for row in log[1:]]
+    assert losses[1] < losses[0]
+    assert matplotlib.image.imread(trained / "loss.png").shape[:2] == (420, 720)
+    card = ParentNetwork.load(trained / "parent.safetensors").card
+    assert card["name"] == "tiny"
+    assert card["data"] == "toy"
+    assert card["steps"] == RECIPE.steps
+    assert ParentConfig.from_dict(card["recipe"]) == RECIPE
+    assert [step for step, _ in card["curve"]] == [50, 100, 110]
+
+
+def test_a_parent_tells_objects_from_background(trained: Path) -> None:
+    parent = ParentNetwork.load(trained / "parent.safetensors")
+    still = toy_stills()[0]
+    with torch.no_grad():
+        probability = torch.sigmoid(parent.net(still.intensity.normalise(still.image)[None]))[0, 0]
+    mask = still.targets[MASK] > 0
+    assert float(probability[mask].mean()) > float(probability[~mask].mean()) + 0.3
+
+
+@pytest.mark.parametrize("killed_at", [20, 72])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(trained: Path, tmp_path: Path, killed_at: int) -> None:
+    """Killed before the first checkpoint (30), and between a checkpoint (60) and the next (90), after a row of the log."""
+    script = Path(__file__).parent / "resumable_training.py"
+    command = [sys.executable, str(script), str(tmp_path / "run"), str(killed_at)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "here\n"
+        run.kill()
+        run.wait()
+    assert run.returncode != 0
+    left = tmp_path / "run"
+    assert (left / "checkpoint.safetensors").exists() is (killed_at > 30)
+    assert len(_log(left)) == 1 + killed_at // 50
+    steps = [step.step for step in training(left)]
+    assert steps[0] == killed_at // 30 * 30 + 1
+    assert _log(left) == _log(trained)
+    whole, resumed = (ParentNetwork.load(folder / "parent.safetensors") for folder in (trained, left))
+    assert resumed.digest() == whole.digest()
+    unlike = ("seconds", "trained")
+    assert {k: v for k, v in resumed.card.items() if k not in unlike} == {
+        k: v for k, v in whole.card.items() if k not in unlike
+    }
+
+
+def test_a_run_that_is_complete_has_no_steps_left(trained: Path) -> None:
+    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+    assert list(training(trained)) == []
+    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
+
+
+def test_a_line_of_the_log_that_was_cut_short_is_left_out(trained: Path, tmp_path: Path) -> None:
+    for name in ("checkpoint.safetensors", "log.csv"):
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    with open(tmp_path / "log.csv", "a") as stream:
+        stream.write("150,0.3")
+    assert list(training(tmp_path)) == []
+    assert _log(tmp_path) == _log(trained)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(trained: Path) -> None:
+    steps = train_parent(RECIPE.replace(learning_rate=0.5), toy_stills(), trained)
+    checkpoint = trained / "checkpoint.safetensors"
+    sentence = f"{checkpoint} was trained with learning_rate = 0.002; this run has learning_rate = 0.5."
+    with pytest.raises(ValueError, match=sentence):
+        next(steps)
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(trained: Path) -> None:
+    with pytest.raises(ValueError, match="holds a parent; a checkpoint is wanted here"):
+        ParentTraining(RECIPE, toy_stills()).resume(trained / "parent.safetensors")
+
+
+def test_another_seed_is_another_run() -> None:
+    first, same, other = (
+        [step.loss for step in ParentTraining(RECIPE.replace(steps=2, seed=seed), toy_stills()).steps()]
+        for seed in (0, 0, 1)
+    )
+    assert first == same
+    assert first != other
+
+
+def test_there_must_be_something_to_learn_from(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="There is no annotated image to train a parent on"):
+        next(train_parent(RECIPE, [], tmp_path))
+
+
+def test_simulated_images_have_their_share() -> None:
+    stills = toy_stills()
+    stills[0].weight, stills[1].weight = 3.0, 1.0
+    drawn = ParentTraining(RECIPE, stills[:2], stills[2:]).sources
+    assert [source.weight for source in drawn] == pytest.approx([0.5625, 0.1875, 0.125, 0.125])
+    none = ParentTraining(RECIPE.replace(simulated_share=0.0), toy_stills()[:2], toy_stills()[2:]).sources
+    assert len(none) == 2
+
+
+def test_a_plot_of_nothing_is_a_plot(tmp_path: Path) -> None:
+    plot_losses([], tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").stat().st_size > 0
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def test_a_parent_comes_back_in_half_precision_with_its_card(tmp_path: Path) -> None:
+    parent = tiny_parent()
+    parent.card |= {"name": "mine", "licences": ["CC0"]}
+    parent.save(tmp_path / "p.safetensors")
+    found = ParentNetwork.load(tmp_path / "p.safetensors")
+    half = {name: value.half().float() for name, value in parent.net.state_dict().items()}
+    assert found.digest() == weights_digest(half)
+    assert found.card == parent.card
+    assert found.name == "mine"
+    assert not found.net.training
+    found.save(tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "p.safetensors").read_bytes()
+    parent.save(tmp_path / "whole.safetensors", torch.float32)
+    assert ParentNetwork.load(tmp_path / "whole.safetensors").digest() == parent.digest()
+    assert read_header(tmp_path / "whole.safetensors")[0] == "parent"
+
+
+def test_a_random_parent_is_that_of_its_seed_and_disturbs_no_other_random_numbers() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    digests = [ParentNetwork.random(NetworkConfig.tiny(), seed).digest() for seed in (0, 0, 1)]
+    assert torch.equal(torch.rand(3), expected)
+    assert digests[0] == digests[1] != digests[2]
+    assert ParentNetwork.random().net.config == NetworkConfig.lite()
+
+
+def test_an_unknown_bundled_parent_is_named_beside_those_there_are() -> None:
+    names = ParentNetwork.bundled_names()
+    with pytest.raises(ValueError, match=f"There is no bundled parent 'resnet'; there are {', '.join(names)}"):
+        ParentNetwork.bundled("resnet")
+
+
+@pytest.mark.parametrize("name", ParentNetwork.bundled_names())
+def test_each_bundled_parent_loads_and_says_where_it_comes_from(name: str) -> None:
+    parent = ParentNetwork.bundled(name)
+    assert parent.name == name
+    assert {"recipe", "steps", "seconds", "curve"} <= parent.card.keys()
+    with torch.no_grad():
+        assert parent.net(torch.zeros(1, 3, 32, 32)).isfinite().all()
+
+
+def test_weights_beyond_half_precision_are_refused_when_read(tmp_path: Path) -> None:
+    weights = {name: value + 1e6 for name, value in tiny_parent().net.state_dict().items()}
+    header = {"network": NetworkConfig.tiny().to_dict()}
+    save_tensors(tmp_path / "p", {name: value.half() for name, value in weights.items()}, header, "parent")
+    with pytest.raises(ValueError, match="not finite"):
+        ParentNetwork.load(tmp_path / "p")
+
+
+# -- stills ----------------------------------------------------------------------------------------
+
+
+def _write_still(folder: Path, name: str, image: np.ndarray, labels: np.ndarray, suffix: str = ".png") -> None:
+    for part, pixels in (("images", image), ("labels", labels)):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        imsave(folder / part / f"{name}{suffix}", pixels, check_contrast=False)
+
+
+def _square_still(edge: int = 12, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.zeros((40, 50), np.uint16)
+    labels[8 : 8 + edge, 8 : 8 + edge] = 300
+    image = np.where(labels > 0, 200, 20).astype(np.uint8)
+    return (image if channels == 1 else np.stack([image] * channels, -1)), labels
+
+
+def test_stills_are_read_by_set_and_weighted_by_set(tmp_path: Path) -> None:
+    for i in range(4):
+        _write_still(tmp_path / "many", f"still{i}", *_square_still())
+    _write_still(tmp_path / "one", "colour", *_square_still(channels=3))
+    _write_still(tmp_path / "tiff", "a", *_square_still(channels=4), suffix=".tif")
+    (tmp_path / "notes").mkdir()
+    assert list(find_still_sets(tmp_path)) == ["many", "one", "tiff"]
+    config = ParentConfig(set_exponent=0.5, object_diameter=24.0)
+    sources = list(read_still_sets([tmp_path], config))
+    assert len(sources) == 6
+    weights = [source.weight for source in sources]
+    assert weights == pytest.approx([0.5] * 4 + [1.0, 1.0])
+    assert [len(source.image) for source in sources] == [1, 1, 1, 1, 3, 3]
+    for source in sources:
+        assert float(source.targets[MASK].sum()) == 144
+        assert bool(source.targets[KNOWN].all())
+        assert source.zoom == pytest.approx(24 / 12 * 0.785, rel=0.3)
+    alone = list(read_still_sets([tmp_path / "many"], config))
+    assert len(alone) == 4
+
+
+def test_a_still_without_objects_is_left_out(tmp_path: Path) -> None:
+    image, labels = _square_still()
+    _write_still(tmp_path / "s", "empty", image, 0 * labels)
+    _write_still(tmp_path / "s", "full", image, labels)
+    assert len(list(read_still_sets([tmp_path / "s"], ParentConfig()))) == 1
+
+
+def test_the_zoom_of_a_still_has_its_limits() -> None:
+    for edge, zoom in ((1, 3.0), (400, 1 / 6)):
+        labels = np.zeros((420, 420), np.int32)
+        labels[5 : 5 + edge, 5 : 5 + edge] = 1
+        source = still_source(labels.astype(np.uint8), labels, 36.0, 1.0)
+        assert source.zoom * source.targets.shape[-1] / 420 == pytest.approx(zoom, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty", "images_only"])
+def test_a_folder_without_stills_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "images_only" / "images").mkdir(parents=True)
+    with pytest.raises(ValueError, match=f"{name} has no set of stills: a set is a folder with the folders"):
+        next(read_still_sets([tmp_path / name], ParentConfig()))
+
+
+def _remove_labels(folder: Path) -> str:
+    (folder / "labels" / "a.png").unlink()
+    return "The image a.png of the set s has no labels of the same name."
+
+
+def _shrink_labels(folder: Path) -> str:
+    imsave(folder / "labels" / "a.png", np.ones((40, 49), np.uint8), check_contrast=False)
+    return "a.png is 40 x 49; its image is 40 x 50."
+
+
+def _colour_labels(folder: Path) -> str:
+    imsave(folder / "labels" / "a.png", np.ones((40, 50, 3), np.uint8), check_contrast=False)
+    return "a.png is 40 x 50 x 3; its image is 40 x 50."
+
+
+def _halve_labels(folder: Path) -> str:
+    (folder / "labels" / "a.png").unlink()
+    imsave(folder / "labels" / "a.tif", np.full((40, 50), 0.5, np.float32), check_contrast=False)
+    return "a.tif holds the value 0.5; labels must be whole numbers."
+
+
+def _break_image(folder: Path) -> str:
+    (folder / "images" / "a.png").write_bytes(b"no picture")
+    return "a.png cannot be read as an image: "
+
+
+def _break_labels(folder: Path) -> str:
+    (folder / "labels" / "a.png").unlink()
+    (folder / "labels" / "a.tif").write_bytes(b"no picture")
+    return "a.tif cannot be read as an image: "
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [_remove_labels, _shrink_labels, _colour_labels, _halve_labels, _break_image, _break_labels],
+    ids=lambda spoil: spoil.__name__,
+)
+def test_a_still_that_cannot_be_used_is_named(tmp_path: Path, spoil) -> None:  # type: ignore[no-untyped-def]
+    _write_still(tmp_path / "s", "a", *_square_still())
+    sentence = spoil(tmp_path / "s")
+    with pytest.raises(ValueError, match=sentence.replace("(", r"\(")):
+        list(read_still_sets([tmp_path / "s"], ParentConfig()))
+
+
+def test_simulated_stills_are_those_of_the_seed() -> None:
+    def first(seed: int) -> Source:
+        return next(simulated_sources(ParentConfig(seed=seed, simulated_images=2)))
+
+    assert torch.equal(first(0).image, first(0).image)
+    assert first(0).image.shape != first(1).image.shape or not torch.equal(first(0).image, first(1).image)
+    assert isinstance(first(0).intensity, IntensityScale)
