@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.image
@@ -68,7 +69,7 @@ def test_a_parent_tells_objects_from_background(trained: Path) -> None:
 
 @pytest.mark.parametrize("killed_at", [20, 72])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(trained: Path, tmp_path: Path, killed_at: int) -> None:
-    """Killed before the first checkpoint (30), and between a checkpoint (60) and the next (90), after a row of the log."""
+    """Killed before the first checkpoint (30), and between a checkpoint (60) and the next one (90), after a log row."""
     script = Path(__file__).parent / "resumable_training.py"
     command = [sys.executable, str(script), str(tmp_path / "run"), str(killed_at)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
@@ -161,7 +162,7 @@ def test_a_parent_comes_back_in_half_precision_with_its_card(tmp_path: Path) -> 
     assert found.name == "mine"
     assert not found.net.training
     found.save(tmp_path / "again.safetensors")
-    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "p.safetensors").read_bytes()
+    assert ParentNetwork.load(tmp_path / "again.safetensors").digest() == found.digest()
     parent.save(tmp_path / "whole.safetensors", torch.float32)
     assert ParentNetwork.load(tmp_path / "whole.safetensors").digest() == parent.digest()
     assert read_header(tmp_path / "whole.safetensors")[0] == "parent"
@@ -267,12 +268,19 @@ def _remove_labels(folder: Path) -> str:
 
 def _shrink_labels(folder: Path) -> str:
     imsave(folder / "labels" / "a.png", np.ones((40, 49), np.uint8), check_contrast=False)
-    return "a.png is 40 x 49; its image is 40 x 50."
+    return "a.png is 40 x 49 pixels; its image is 40 x 50."
 
 
 def _colour_labels(folder: Path) -> str:
-    imsave(folder / "labels" / "a.png", np.ones((40, 50, 3), np.uint8), check_contrast=False)
-    return "a.png is 40 x 50 x 3; its image is 40 x 50."
+    colours = np.stack([np.full((40, 50), value, np.uint8) for value in (1, 2, 3)], -1)
+    imsave(folder / "labels" / "a.png", colours, check_contrast=False)
+    return "a.png is a colour"
+
+
+def _stack_images(folder: Path) -> str:
+    (folder / "images" / "a.png").unlink()
+    tifffile.imwrite(folder / "images" / "a.tif", np.zeros((5, 40, 50), np.uint8))
+    return "a.tif holds 5 images; a still holds one."
 
 
 def _halve_labels(folder: Path) -> str:
@@ -283,24 +291,24 @@ def _halve_labels(folder: Path) -> str:
 
 def _break_image(folder: Path) -> str:
     (folder / "images" / "a.png").write_bytes(b"no picture")
-    return "a.png cannot be read as an image: "
+    return "a.png cannot be read"
 
 
 def _break_labels(folder: Path) -> str:
     (folder / "labels" / "a.png").unlink()
     (folder / "labels" / "a.tif").write_bytes(b"no picture")
-    return "a.tif cannot be read as an image: "
+    return "a.tif cannot be read"
 
 
 @pytest.mark.parametrize(
     "spoil",
-    [_remove_labels, _shrink_labels, _colour_labels, _halve_labels, _break_image, _break_labels],
+    [_remove_labels, _shrink_labels, _colour_labels, _stack_images, _halve_labels, _break_image, _break_labels],
     ids=lambda spoil: spoil.__name__,
 )
-def test_a_still_that_cannot_be_used_is_named(tmp_path: Path, spoil) -> None:  # type: ignore[no-untyped-def]
+def test_a_still_that_cannot_be_used_is_named(tmp_path: Path, spoil: Callable[[Path], str]) -> None:
     _write_still(tmp_path / "s", "a", *_square_still())
     sentence = spoil(tmp_path / "s")
-    with pytest.raises(ValueError, match=sentence.replace("(", r"\(")):
+    with pytest.raises((ValueError, OSError), match=sentence):
         list(read_still_sets([tmp_path / "s"], ParentConfig()))
 
 

@@ -6,6 +6,7 @@ then write them anew with ``NAPARI_OSVOS_WRITE_LOSSES=1 pytest tests/test_traini
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import time
@@ -115,9 +116,9 @@ def test_the_loop_descends_and_counts() -> None:
     assert [step.step for step in steps] == list(range(1, 41))
     assert {step.steps for step in steps} == {40}
     assert steps[0].loss == 9
-    assert all(after.loss < before.loss for before, after in zip(steps[:-1], steps[1:], strict=True))
+    assert all(after.loss < before.loss for before, after in itertools.pairwise(steps))
     assert float(bowl.weight.detach()) == pytest.approx(3, abs=0.01)
-    assert all(after.seconds >= before.seconds for before, after in zip(steps[:-1], steps[1:], strict=True))
+    assert all(after.seconds >= before.seconds for before, after in itertools.pairwise(steps))
     assert steps[-1].seconds_left == 0
     assert TrainingStep(10, 40, 0.0, 0.0, 5.0).seconds_left == 15
 

@@ -41,8 +41,8 @@ def sampling_grid(
     zoom = zoom * math.exp(rng.uniform(-augment.zoom, augment.zoom))
     mirror = -1.0 if augment.flip and rng.random() < 0.5 else 1.0
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    matrix = turn @ np.diag([mirror * stretch, 1 / stretch]) / zoom
-    matrix = torch.from_numpy(matrix.astype(np.float32))
+    affine = turn @ np.diag([mirror * stretch, 1 / stretch]) / zoom
+    matrix = torch.from_numpy(affine.astype(np.float32))
     axis = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
     along_y, along_x = matrix[:, :1] * axis, matrix[:, 1:] * axis  # (2, S) each
     grid = along_y[:, :, None] + along_x[:, None, :] + torch.tensor(centre, dtype=torch.float32)[:, None, None]
@@ -104,7 +104,7 @@ def vary_intensities(x: Tensor, augment: AugmentConfig, rng: np.random.Generator
 
 
 def _blur(x: Tensor, sigmas: np.ndarray) -> Tensor:
-    radius = int(math.ceil(2.5 * max(sigmas.max(), 0.4)))
+    radius = math.ceil(2.5 * max(float(sigmas.max()), 0.4))
     offsets = np.arange(-radius, radius + 1)
     kernels = np.exp(-0.5 * (offsets / np.maximum(sigmas, 0.05)[:, None]) ** 2)
     kernels /= kernels.sum(1, keepdims=True)

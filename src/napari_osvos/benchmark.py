@@ -37,12 +37,15 @@ class BenchmarkMovie:
         Stack or folder of frames.
     border
         Pixels along each edge that are not scored, where the truth is not annotated.
+    skip_frames
+        Numbers of frames whose truth is missing or wrong, neither painted nor scored.
     """
 
     name: str
     movie: Path
     truth: Path
     border: int = 0
+    skip_frames: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for path in (self.movie, self.truth):
@@ -87,8 +90,8 @@ def read_movies(path: str | Path, root: str | Path | None = None) -> list[Benchm
     Parameters
     ----------
     path
-        Has a table ``[[movie]]`` for each movie, with ``name``, ``movie``, ``truth`` and, if wanted, ``border`` (px)
-        and ``optional`` (true: left out where its files are missing).
+        Has a table ``[[movie]]`` for each movie, with ``name``, ``movie``, ``truth`` and, if wanted, ``border`` (px),
+        ``skip_frames`` and ``optional`` (true: left out where its files are missing).
     root
         Folder that the paths in the file start from; by default the folder of the file.
 
@@ -110,14 +113,15 @@ def read_movies(path: str | Path, root: str | Path | None = None) -> list[Benchm
     movies = []
     for number, table in enumerate(tables, start=1):
         missing = [key for key in ("name", "movie", "truth") if not isinstance(table.get(key), str)]
-        unknown = sorted(set(table) - {"name", "movie", "truth", "border", "optional"})
+        unknown = sorted(set(table) - {"name", "movie", "truth", "border", "skip_frames", "optional"})
         if missing or unknown:
             what = f"needs a text {missing[0]!r}" if missing else f"has an unknown entry {unknown[0]!r}"
             raise ValueError(f"[[movie]] number {number} of {path} {what}.")
         frames, truth = base / table["movie"], base / table["truth"]
         if table.get("optional") and not (frames.exists() and truth.exists()):
             continue
-        movies.append(BenchmarkMovie(table["name"], frames, truth, int(table.get("border", 0))))
+        skipped = tuple(int(number) for number in table.get("skip_frames", ()))
+        movies.append(BenchmarkMovie(table["name"], frames, truth, int(table.get("border", 0)), skipped))
     twice = {movie.name for movie in movies if [other.name for other in movies].count(movie.name) > 1}
     if twice:
         raise ValueError(f"{path} has two movies named {min(twice)!r}; names must differ.")
@@ -160,6 +164,7 @@ def plan(
                                 clip=str(movie.movie),
                                 truth=str(movie.truth),
                                 border=movie.border,
+                                skip_frames=movie.skip_frames,
                                 method=method,
                                 parent=parent,
                                 n_annotated=n,
@@ -175,10 +180,14 @@ def plan(
 def fingerprint(cell: Cell) -> str:
     """Return 12 hexadecimal digits that change when a finished cell no longer holds.
 
-    That is when the parent's weights, the program's version, the border, the device or the paths change.
+    That is when the parent's weights, the program's version, the border, the skipped frames, the device or the paths change.
     """
     digest = hashlib.sha256()
-    digest.update(repr((versions()["napari-osvos"], cell.border, cell.device, cell.clip, cell.truth)).encode())
+    digest.update(
+        repr(
+            (versions()["napari-osvos"], cell.border, tuple(cell.skip_frames), cell.device, cell.clip, cell.truth)
+        ).encode()
+    )
     if cell.parent and not cell.method.endswith(NO_PARENT):
         file = Path(cell.parent)
         if not file.is_file():

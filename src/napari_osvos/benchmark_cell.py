@@ -56,6 +56,8 @@ class Cell:
         Where to compute.
     steps
         Updates of fine-tuning, in place of the quality's own number; None leaves it.
+    skip_frames
+        Numbers of frames that are neither annotated nor scored.
     """
 
     movie: str
@@ -69,6 +71,7 @@ class Cell:
     device: str = "auto"
     threads: int = 1
     steps: int | None = None
+    skip_frames: tuple[int, ...] = ()
 
 
 def spread(frames: Sequence[int], n: int) -> tuple[int, ...]:
@@ -104,6 +107,7 @@ def measure(cell: Cell) -> dict[str, Any]:
 
     clip, truth = read_clip(cell.clip), read_labels(cell.truth)
     place = {truth.frame_numbers[i]: t for i, t in frame_positions(truth, clip).items()}  # frame number -> position
+    place = {number: t for number, t in place.items() if number not in cell.skip_frames}
     annotated = spread([number for number in place if truth.frame(number).any()], cell.n_annotated)
     scored = [number for number in place if number not in annotated]
     annotations = Annotations.from_labels(truth, frames=annotated).aligned_to(clip)

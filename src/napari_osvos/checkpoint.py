@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from napari_osvos.config import NetworkConfig
+from napari_osvos.machine import replacing
 from napari_osvos.network import OSVOSNet
 
 FORMAT = "napari-osvos"
@@ -48,15 +49,15 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mappin
     }
     text = json.dumps(dict(header), sort_keys=True)
     about = {"format": FORMAT, "version": str(VERSION), "kind": kind, "header": text}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file(plain, partial, metadata=about)
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            save_file(plain, partial, metadata=about)
+            # safetensors leaves the file readable by its owner only; others may read it as any other file.
+            umask = os.umask(0)
+            os.umask(umask)
+            partial.chmod(0o666 & ~umask)
     except (OSError, SafetensorError) as error:
         raise OSError(f"Cannot write {path}: {error}") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
 
 
 def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

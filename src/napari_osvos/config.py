@@ -93,9 +93,8 @@ def _check(owner: str, spec: dataclasses.Field[Any], hint: Any, value: Any) -> N
         return
     allowed = spec.metadata.get("choices") or (get_args(hint) if getattr(hint, "__origin__", None) is Literal else None)
     low, high = spec.metadata.get("minimum"), spec.metadata.get("maximum")
-    if allowed:
-        if value not in allowed:
-            raise ValueError(f"{owner}.{spec.name} is {value!r}; allowed are {', '.join(map(str, allowed))}.")
+    if allowed and value not in allowed:
+        raise ValueError(f"{owner}.{spec.name} is {value!r}; allowed are {', '.join(map(str, allowed))}.")
     for number in value if isinstance(value, tuple) else (value,):
         if low is None and high is None:
             break

@@ -112,7 +112,7 @@ class FineTuner:
         annotations = annotations.aligned_to(clip)
         annotations.check_against(clip)
         config = self.config
-        net = copy.deepcopy(self.start.net).to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = copy.deepcopy(self.start.net).to(self.device).to(memory_format=torch.channels_last)
         self.net = net.train()
         intensity = movie_intensity(clip, net.config.intensities)
         self.zoom = self._choose_zoom(annotations)

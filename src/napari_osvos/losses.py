@@ -113,7 +113,7 @@ def deep_supervision_loss(
     """Return the mean loss of the side outputs, each against the known targets averaged down to its size."""
     losses = []
     for score in scores:
-        size = score.shape[-2:]
+        size = (score.shape[-2], score.shape[-1])
         mask, contour, known = (
             F.adaptive_avg_pool2d(t[:, None], size)[:, 0]
             for t in (batch.mask * batch.known, batch.contour * batch.known, batch.known)

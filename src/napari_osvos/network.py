@@ -45,10 +45,11 @@ class ConvBlock(nn.Sequential):
     def folded(self) -> ConvBlock:
         """Return the block without BatchNorm that computes what this one computes in evaluation."""
         convolution = self[0]
+        assert isinstance(convolution, nn.Conv2d)
         block = ConvBlock(convolution.in_channels, convolution.out_channels, batch_norm=False)
         if isinstance(self[1], nn.BatchNorm2d):
             fused = nn.utils.fuse_conv_bn_eval(convolution.eval(), self[1].eval())
-            block[0].weight.data, block[0].bias.data = fused.weight.data, fused.bias.data
+            block[0].load_state_dict(fused.state_dict())
         else:
             block[0].load_state_dict(convolution.state_dict())
         return block
@@ -65,6 +66,9 @@ class OSVOSNet(nn.Module):
         Put a BatchNorm behind each convolution. Only a parent in training has them; `fold` turns
         it into the network that is saved, fine-tuned and run.
     """
+
+    input_mean: Tensor
+    input_std: Tensor
 
     def __init__(self, config: NetworkConfig, batch_norm: bool = False) -> None:
         super().__init__()
@@ -108,7 +112,7 @@ class OSVOSNet(nn.Module):
     @property
     def stride(self) -> int:
         """Pixels by which an input may be shifted without any other change of its output."""
-        return 2 ** (len(self.config.widths) - 1) * (2 if self.config.stem == "unshuffle" else 1)
+        return int(2 ** (len(self.config.widths) - 1)) * (2 if self.config.stem == "unshuffle" else 1)
 
     @property
     def halo(self) -> int:
@@ -220,7 +224,10 @@ class OSVOSNet(nn.Module):
         """
         net = OSVOSNet(self.config, batch_norm=False)
         for mine, its in zip(self.stages, net.stages, strict=True):
+            assert isinstance(mine, nn.Sequential)
+            assert isinstance(its, nn.Sequential)
             for i, block in enumerate(mine):
+                assert isinstance(block, ConvBlock)
                 its[i] = block.folded()
         for i, prep in enumerate(self.side_prep):
             if isinstance(prep, ConvBlock):
@@ -230,4 +237,4 @@ class OSVOSNet(nn.Module):
         net.lateral.load_state_dict(self.lateral.state_dict())
         net.fuse.load_state_dict(self.fuse.state_dict())
         device = next(self.parameters()).device
-        return net.to(device=device, memory_format=torch.channels_last).eval()
+        return net.to(device).to(memory_format=torch.channels_last).eval()

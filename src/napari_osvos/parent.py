@@ -134,11 +134,12 @@ class ParentTraining:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             net = OSVOSNet(NetworkConfig.preset(config.network), batch_norm=True)
-        self.net = net.to(device=self.device, memory_format=torch.channels_last).train()
+        self.net = net.to(self.device).to(memory_format=torch.channels_last).train()
         decayed = [p for p in self.net.parameters() if p.ndim > 1]
         others = [p for p in self.net.parameters() if p.ndim <= 1]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(
-            [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
+            groups,
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
         )

@@ -129,7 +129,8 @@ class Source:
         if not len(spots):
             spots = self._places[ANYWHERE]
         if not len(spots):
-            return tuple(rng.random(2) * self.targets.shape[-2:])  # type: ignore[return-value]
+            height, width = self.targets.shape[-2:]
+            return float(rng.random() * height), float(rng.random() * width)
         y, x = spots[rng.integers(len(spots))]
         return float(y), float(x)
 

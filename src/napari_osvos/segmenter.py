@@ -105,7 +105,7 @@ class Segmenter:
         device: str | torch.device = "auto",
     ) -> None:
         self.device = resolve_device(device) if isinstance(device, str) else device
-        self.net = net.to(device=self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.net = net.to(self.device).to(memory_format=torch.channels_last).eval()
         self.zoom, self.threshold = float(zoom), float(threshold)
         self.config = config or PredictConfig()
         self.provenance = dict(provenance or {})
@@ -158,7 +158,8 @@ class Segmenter:
         pick = slice(self._foreground, self._foreground + 1)
         if height <= tile + 2 * halo and width <= tile + 2 * halo:
             with autocast(self.device):
-                return self.net(x)[:, pick]
+                whole: Tensor = self.net(x)[:, pick]
+            return whole
         out = torch.empty(1, 1, height, width, device=x.device)
         for top in range(0, height, tile):
             for left in range(0, width, tile):

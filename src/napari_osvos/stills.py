@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from natsort import natsorted
-from skimage.io import imread
 
+from napari_osvos.clip import Clip
 from napari_osvos.config import ParentConfig
 from napari_osvos.intensity import IntensityScale
-from napari_osvos.labels import checked_labels
+from napari_osvos.io import read_clip, read_labels
+from napari_osvos.labels import Labels
 from napari_osvos.object_size import object_diameter
 from napari_osvos.sampling import Source
 from napari_osvos.simulate import simulate_still
@@ -54,7 +55,9 @@ def read_still_sets(folders: Sequence[str | Path], config: ParentConfig, kind: s
     Raises
     ------
     ValueError
-        If a file cannot be read, an image has no labels or labels of another size, or these are no labels.
+        If an image has no labels or labels of another size, or these are no labels.
+    OSError
+        If a file cannot be read.
     """
     for folder in folders:
         for name, path in find_still_sets(folder).items():
@@ -62,9 +65,9 @@ def read_still_sets(folders: Sequence[str | Path], config: ParentConfig, kind: s
             weight = len(files) ** config.set_exponent / max(len(files), 1)
             for file in files:
                 mark = _labels_of(file, name)
-                image, labels = _read(file), checked_labels(_read(mark), str(mark))
-                if labels.shape != image.shape[:2]:
-                    raise ValueError(f"{mark} is {_size(labels)}; its image is {_size(image)}.")
+                image, labels = _single_plane(read_clip(file)), _single_plane(read_labels(mark))
+                if labels.shape[:2] != image.shape[:2]:
+                    raise ValueError(f"{mark} is {_size(labels)} pixels; its image is {_size(image)}.")
                 if labels.any():
                     yield still_source(image, labels, config.object_diameter, weight, kind)
 
@@ -77,15 +80,14 @@ def _labels_of(image: Path, name: str) -> Path:
     raise ValueError(f"The image {image.name} of the set {name} has no labels of the same name.")
 
 
-def _read(path: Path) -> np.ndarray:
-    try:
-        return np.asarray(imread(path))
-    except Exception as error:  # each format has exceptions of its own
-        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+def _single_plane(still: Clip | Labels) -> np.ndarray:
+    if still.n_frames * still.depth > 1:
+        raise ValueError(f"{still.name} holds {still.n_frames * still.depth} images; a still holds one.")
+    return still.plane(0)
 
 
 def _size(pixels: np.ndarray) -> str:
-    return " x ".join(map(str, pixels.shape))
+    return " x ".join(map(str, pixels.shape[:2]))
 
 
 def simulated_sources(config: ParentConfig, kind: str = "robust") -> Iterator[Source]:
