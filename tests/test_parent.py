@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+import tifffile
 import torch
 from resumable_training import RECIPE, toy_stills, training
 from skimage.io import imsave

@@ -180,7 +180,7 @@ def plan(
 def fingerprint(cell: Cell) -> str:
     """Return 12 hexadecimal digits that change when a finished cell no longer holds.
 
-    That is when the parent's weights, the program's version, the border, the skipped frames, the device or the paths change.
+    That is when the weights of the parent, the program's version, border, skipped frames, device or paths change.
     """
     digest = hashlib.sha256()
     digest.update(

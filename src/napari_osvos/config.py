@@ -182,15 +182,15 @@ class AugmentConfig(Config):
 
     rotation: float = setting(180.0, "rotation by up to", unit="degrees", minimum=0, maximum=180)
     flip: bool = setting(True, "mirror at random")
-    zoom: float = setting(0.2, "zoom by up to a factor of exp(+-)", minimum=0, maximum=2)
-    shear: float = setting(0.1, "unequal zoom of the two axes by up to a factor of exp(+-)", minimum=0, maximum=1)
-    elastic: float = setting(2.0, "smooth local displacement, standard deviation", unit="px", minimum=0, maximum=20)
+    zoom: float = setting(0.1, "zoom by up to a factor of exp(+-)", minimum=0, maximum=2)
+    shear: float = setting(0.05, "unequal zoom of the two axes by up to a factor of exp(+-)", minimum=0, maximum=1)
+    elastic: float = setting(0.5, "smooth local displacement, standard deviation", unit="px", minimum=0, maximum=20)
     polarity: float = setting(0.0, "probability of inverting the contrast", minimum=0, maximum=1)
     contrast: float = setting(0.2, "contrast by a factor of exp(normal *)", minimum=0, maximum=2)
     brightness: float = setting(0.2, "brightness, standard deviation", unit="spreads", minimum=0, maximum=2)
     gamma: float = setting(0.15, "exponent exp(normal *) on the magnitude", minimum=0, maximum=1)
     blur: float = setting(0.0, "Gaussian blur by up to", unit="px", minimum=0, maximum=5)
-    noise: float = setting(0.1, "noise, largest standard deviation", unit="spreads", minimum=0, maximum=2)
+    noise: float = setting(0.05, "noise, largest standard deviation", unit="spreads", minimum=0, maximum=2)
     illumination: float = setting(
         0.2, "smooth additive field, standard deviation", unit="spreads", minimum=0, maximum=2
     )
@@ -266,7 +266,7 @@ class FineTuneConfig(Config):
     object_diameter: float = setting(
         64.0, "objects are rescaled to about this diameter for the network", unit="px", minimum=4, maximum=512
     )
-    largest_zoom: float = setting(4.0, "frames are enlarged at most by this factor", minimum=1, maximum=16)
+    largest_zoom: float = setting(2.0, "frames are enlarged at most by this factor", minimum=1, maximum=16)
     learning_rate: float = setting(1e-3, "AdamW, largest learning rate", minimum=1e-8, maximum=1)
     weight_decay: float = setting(1e-4, "AdamW, decoupled weight decay", minimum=0, maximum=1)
     warm_up: float = setting(0.05, "share of the steps in which the learning rate rises", minimum=0, maximum=0.5)
