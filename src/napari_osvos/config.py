@@ -198,6 +198,11 @@ class AugmentConfig(Config):
     composite: float = setting(0.0, "probability of pasting the objects of another crop", minimum=0, maximum=1)
 
     @classmethod
+    def upright(cls) -> AugmentConfig:
+        """Return the variation for movies shaded from one side, which must not be turned over."""
+        return cls(rotation=15.0, flip=False)
+
+    @classmethod
     def strong(cls) -> AugmentConfig:
         """Return the variation a parent is trained on: users bring any microscope."""
         return cls(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,13 @@ from napari_osvos.clip import Clip
 from napari_osvos.config import AugmentConfig, FineTuneConfig, PredictConfig
 from napari_osvos.device import autocast, resolve_device
 from napari_osvos.intensity import IntensityScale
+from napari_osvos.labels import spell
 from napari_osvos.losses import balanced_cross_entropy, segmentation_loss, threshold_shift
 from napari_osvos.network import OSVOSNet
 from napari_osvos.parent import ParentNetwork
 from napari_osvos.sampling import Batch, Source, draw_batch
 from napari_osvos.segmenter import Segmenter, movie_intensity
+from napari_osvos.shading import shading_direction
 from napari_osvos.training import TrainingStep, WeightAverage, cosine, training_steps
 from napari_osvos.unpainted_edge import unpainted_edge
 
@@ -41,7 +43,8 @@ class FineTuner:
     device : str
         See `napari_osvos.device.resolve_device`.
     augment : AugmentConfig, optional
-        Variation of the crops.
+        Variation of the crops. By default `AugmentConfig()`, or `AugmentConfig.upright` where all painted objects
+        are shaded from one side (see `napari_osvos.shading`).
 
     Examples
     --------
@@ -60,6 +63,7 @@ class FineTuner:
         self.config = config or FineTuneConfig()
         self.device = resolve_device(device) if isinstance(device, str) else device
         self.augment = augment or AugmentConfig()
+        self._choose_augment = augment is None
         self.net: OSVOSNet | None = None
         self.zoom = 1.0
         self.threshold = 0.5
@@ -79,7 +83,7 @@ class FineTuner:
             raise RuntimeError("There is no segmenter before the first step of fine-tuning.")
         net = OSVOSNet(self.net.config)
         net.load_state_dict(self._average.average)
-        predict = PredictConfig(flips=self.config.quality == "best")
+        predict = PredictConfig(flips=self.config.quality == "best" and self.augment.flip)
         return Segmenter(net, self.zoom, self.threshold, predict, self._provenance, self.device)
 
     def fit(self, clip: Clip, annotations: Annotations) -> Segmenter:
@@ -105,7 +109,7 @@ class FineTuner:
         Raises
         ------
         ValueError
-            If the annotations are empty or do not fit the movie.
+            If the annotations are empty or do not fit the movie, or its annotated frames show nothing.
         FloatingPointError
             If the loss ceases to be finite.
         """
@@ -116,10 +120,16 @@ class FineTuner:
         self.net = net.train()
         intensity = movie_intensity(clip, net.config.intensities)
         self.zoom = self._choose_zoom(annotations)
+        if self._choose_augment:
+            planes = annotations.planes
+            shaded = shading_direction(map(clip.plane, planes), map(annotations.labels, planes))
+            self.augment = AugmentConfig() if shaded is None else AugmentConfig.upright()
         self._average = WeightAverage(net, 0.0 if config.quality == "published" else config.average_decay)
+        planes = {p: clip.plane(p) for p in annotations.planes}
+        _check_contrast(clip, planes)
         sources = [
-            Source(clip.plane(p), annotations.labels(p), _known(annotations, p), intensity, self.zoom)
-            for p in annotations.planes
+            Source(plane, annotations.labels(p), _known(annotations, p), intensity, self.zoom)
+            for p, plane in planes.items()
         ]
         self._provenance = self._describe(clip, annotations)
         if config.quality == "published":
@@ -258,6 +268,15 @@ class FineTuner:
             "torch": torch.__version__,
             "date": time.strftime("%Y-%m-%d"),
         }
+
+
+def _check_contrast(clip: Clip, planes: Mapping[int, np.ndarray]) -> None:
+    finite = [plane[np.isfinite(plane)] for plane in planes.values()]
+    values = {float(v) for pixels in finite if pixels.size for v in (pixels.min(), pixels.max())}
+    if len(values) < 2:
+        numbers = spell([clip.frame_numbers[p // clip.depth] for p in planes])
+        what = f"has the value {values.pop():g}" if values else "is NaN or infinite"
+        raise ValueError(f"{clip.name} shows nothing where it is painted: every pixel of frame {numbers} {what}.")
 
 
 def _known(annotations: Annotations, p: int) -> np.ndarray:
