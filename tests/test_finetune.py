@@ -85,9 +85,9 @@ def test_a_frame_without_objects_teaches_what_is_none() -> None:
     assert len(list(tuner.steps(clip, annotations))) == 3
 
 
-def test_partial_paint_teaches_where_it_is_and_nothing_elsewhere() -> None:
-    """A second disc is not painted; told that the paint is partial, the network is free to find it."""
-    frames, truth = toy_frames(3, (40, 88))
+def test_strokes_are_enough() -> None:
+    """Strokes in one disc and in the background; a second disc and most of the frame are not painted."""
+    _, truth = toy_frames(3, (40, 88))
     both = truth | np.roll(truth, 40, 2)
     clip = Clip((60 + 120 * both + np.random.default_rng(2).normal(0, 8, both.shape)).clip(0, 255).astype(np.uint8))
     strokes = np.zeros_like(truth)
@@ -97,24 +97,25 @@ def test_partial_paint_teaches_where_it_is_and_nothing_elsewhere() -> None:
     strokes[0, 6:30, 26:30] = 2
     partial = Annotations.from_labels(strokes, frames=(0,), partial=(0,), background_label=2)
     assert partial.known(0).mean() < 0.3
-    complete = Annotations.from_labels(truth, frames=(0,))
     # The strokes are thin: their size says little of that of the object.
-    free = _tuner(steps=60, object_diameter=8.0).fit(clip, partial)
-    told = _tuner(steps=60).fit(clip, complete)
-    assert min(_scores(free, clip, both)[1:]) > 0.6
-    assert max(_scores(told, clip, both)[1:]) < _scores(free, clip, both)[1]
+    segmenter = _tuner(steps=60, object_diameter=8.0).fit(clip, partial)
+    assert min(_scores(segmenter, clip, both)) > 0.6
 
 
-def test_void_pixels_teach_nothing() -> None:
+@pytest.mark.parametrize("quality", ["fast", "published"])
+def test_what_is_painted_on_void_pixels_does_not_matter(quality: str) -> None:
     frames, truth = toy_frames()
-    wrong = truth.copy()
-    wrong[0, 30:38] = 255  # the lines are neither object nor background
-    annotations = Annotations.from_labels(wrong, frames=(0,), void_label=255)
-    seen = _tuner(steps=2)
-    losses = [step.loss for step in seen.steps(Clip(frames), annotations)]
-    other = truth.copy()
-    other[0, 30:38] = 0
-    assert losses != [step.loss for step in _tuner(steps=2).steps(Clip(frames), Annotations.from_labels(other))]
+
+    def losses(paint: int, void: int | None) -> list[float]:
+        labels = truth.copy()
+        labels[0, 30:38] = paint
+        annotations = Annotations.from_labels(labels, frames=(0,), void_label=void)
+        # A scale of its own would let the paint in again.
+        tuner = _tuner(quality=quality, steps=2, object_diameter=512.0, largest_zoom=1.0)
+        return [step.loss for step in tuner.steps(Clip(frames), annotations)]
+
+    assert losses(255, void=255) == losses(9, void=9)
+    assert losses(255, void=255) != losses(0, void=None)
 
 
 # -- repeatability ---------------------------------------------------------------------------------
@@ -196,7 +197,8 @@ def test_a_segmenter_can_be_taken_further(learned: Segmenter) -> None:
     before = weights_digest(learned.net.state_dict())
     further = _tuner(learned, steps=60).fit(clip, Annotations.from_labels(truth, frames=(0, 2)))
     assert weights_digest(learned.net.state_dict()) == before
-    assert min(_scores(further, clip, truth)[1::2]) > 0.7
+    assert _scores(learned, clip, truth)[3] < 0.2
+    assert min(_scores(further, clip, truth)[1::2]) > 0.4
     assert further.zoom == learned.zoom  # the weights know this scale
     assert further.provenance["continued"] is True
     assert further.provenance["parent"] == learned.provenance["parent"]
@@ -211,12 +213,12 @@ def test_a_segmenter_can_be_taken_further(learned: Segmenter) -> None:
 
 
 def test_the_paint_sets_the_scale() -> None:
-    clip, annotations, _ = toy_clip()  # discs of 17 pixels
+    clip, annotations, _ = toy_clip()  # a disc of some 16 pixels
     zooms = {}
-    for diameter, largest in ((17.0, 4.0), (34.0, 4.0), (500.0, 4.0), (4.0, 4.0)):
+    for diameter, largest in ((16.0, 4.0), (32.0, 4.0), (500.0, 3.0), (4.0, 4.0)):
         tuner = _tuner(steps=1, object_diameter=diameter, largest_zoom=largest)
         zooms[diameter] = tuner.fit(clip, annotations).zoom
-    assert zooms == pytest.approx({17.0: 1.0, 34.0: 2.0, 500.0: 4.0, 4.0: 4 / 17}, rel=0.1)
+    assert zooms == pytest.approx({16.0: 1.0, 32.0: 2.0, 500.0: 3.0, 4.0: 0.25}, rel=0.1)
 
 
 # -- qualities -------------------------------------------------------------------------------------
@@ -244,7 +246,7 @@ def test_published_learns_from_whole_frames(network: str) -> None:
     segmenter = tuner.segmenter
     assert segmenter.zoom == 1
     assert segmenter.threshold == 0.5
-    assert {step.learning_rate for step in steps} == {pytest.approx(4.0992e-3)}
+    assert [step.learning_rate for step in steps] == pytest.approx([1e-8 * 480 * 854] * 25)
     losses = [step.loss for step in steps]
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
     # As published there is no average: the segmenter holds the last weights.
