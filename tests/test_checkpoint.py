@@ -179,16 +179,19 @@ def test_a_header_that_is_no_plain_data_leaves_the_old_file(file: Path) -> None:
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for path in (tmp_path / "file" / "x.safetensors", tmp_path):
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file" / "x.safetensors", tmp_path / "folder"):
         with pytest.raises(OSError, match=re.escape(f"Cannot write {path}: ")):
             save_tensors(path, _weights(), HEADER, "parent")
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_a_missing_folder_is_made_and_others_may_read_the_file(tmp_path: Path) -> None:
-    save_tensors(tmp_path / "new" / "x.safetensors", _weights(), HEADER, "parent")
-    (tmp_path / "plain").touch()
-    assert (tmp_path / "new" / "x.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    path, other = tmp_path / "new" / "folder" / "x.safetensors", tmp_path / "other"
+    save_tensors(path, _weights(), HEADER, "parent")
+    other.touch()
+    assert read_header(path)[0] == "parent"
+    assert path.stat().st_mode == other.stat().st_mode
 
 
 # -- files that are not what they should be --------------------------------------------------------

@@ -71,7 +71,7 @@ def test_the_boundary_lies_inside_of_each_object(drawn: Drawn) -> None:
         .1111.....
         ..........
         111.......
-        .11.......
+        ..1.......
         """
     )[0]
     # Where an object leaves the frame it has no border.
@@ -246,7 +246,7 @@ def test_errors_are_places_once_they_were_looked_for(zoom: float) -> None:
     source.look_for_errors(right_but_for_a_corner, rng)
     places = np.array([source.place(ERROR, rng) for _ in range(200)]) / scale
     in_corner = (places >= 18).all(1)
-    assert in_corner.mean() > 0.6  # the others: at borders and where the known region ends
+    assert in_corner.mean() > 0.4  # the others: at borders and where the known region ends
     assert (places[:, 0] >= 2).all()
 
 

@@ -41,3 +41,14 @@ def test_a_constant_movie_and_nan_do_no_harm() -> None:
     assert shading_direction([np.zeros_like(image)], [labels]) is None
     image[0, 0] = np.nan
     assert shading_direction([image], [labels]) is not None
+
+
+def test_pixels_that_are_not_finite_within_objects_do_not_count() -> None:
+    for shade in ((0.0, 1.0), (0.0, 0.0)):
+        image, labels = _discs(shade)
+        clean = shading_direction([image], [labels])
+        image[10, 10], image[30, 30], image[50, 50] = np.inf, -np.inf, np.nan
+        found = shading_direction([image], [labels])
+        assert (found is None) is (clean is None)
+        if clean is not None:
+            assert np.allclose(found, clean, atol=0.1)

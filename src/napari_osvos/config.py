@@ -8,10 +8,14 @@ plain ``dict`` (TOML, JSON and the header of a weight file hold the same keys).
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, Self, get_args, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 Quality = Literal["preview", "fast", "balanced", "best", "published"]
 QUALITIES: tuple[str, ...] = get_args(Quality)
@@ -37,7 +41,8 @@ class Config:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for spec in dataclasses.fields(self):  # type: ignore[arg-type]
-            _check(type(self).__name__, spec, hints[spec.name], getattr(self, spec.name))
+            value = _checked(f"{type(self).__name__}.{spec.name}", spec.metadata, hints[spec.name], getattr(self, spec.name))
+            object.__setattr__(self, spec.name, value)  # frozen, but not before it is checked
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain data (tuples become lists)."""
@@ -88,24 +93,38 @@ def _toml(value: Any) -> str:
     return repr(value)
 
 
-def _check(owner: str, spec: dataclasses.Field[Any], hint: Any, value: Any) -> None:
-    if value is None and type(None) in get_args(hint):
-        return
-    allowed = spec.metadata.get("choices") or (get_args(hint) if getattr(hint, "__origin__", None) is Literal else None)
-    low, high = spec.metadata.get("minimum"), spec.metadata.get("maximum")
-    if allowed and value not in allowed:
-        raise ValueError(f"{owner}.{spec.name} is {value!r}; allowed are {', '.join(map(str, allowed))}.")
-    for number in value if isinstance(value, tuple) else (value,):
-        if low is None and high is None:
-            break
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or number != number:
-            raise ValueError(f"{owner}.{spec.name} is {value!r}; it must be a number.")
-        if (low is not None and number < low) or (high is not None and number > high):
-            unit = f" {spec.metadata['unit']}" if spec.metadata.get("unit") else ""
-            bounds = (
-                f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
-            )
-            raise ValueError(f"{owner}.{spec.name} is {value!r}; it must be {bounds}{unit}.")
+_KINDS = {int: (Integral, "a whole number"), float: (Real, "a number"), bool: (bool, "true or false"), str: (str, "text")}
+
+
+def _checked(name: str, metadata: Mapping[str, Any], hint: Any, value: Any) -> Any:
+    """Return a value in the plain types of its field (int, float, bool, str, tuple); NumPy's numbers will do."""
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if value is None and type(None) in kinds:
+        return None
+    kind = kinds[0]
+    allowed = metadata["choices"] or (get_args(kind) if get_origin(kind) is Literal else None)
+    if allowed:
+        if value not in allowed:
+            raise ValueError(f"{name} is {value!r}; allowed are {', '.join(map(str, allowed))}.")
+        return value
+    if get_origin(kind) is not tuple:
+        return _checked_item(name, metadata, kind, value, value)
+    if not isinstance(value, tuple):
+        raise ValueError(f"{name} is {value!r}; it must be a list.")
+    return tuple(_checked_item(name, metadata, get_args(kind)[0], item, value) for item in value)
+
+
+def _checked_item(name: str, metadata: Mapping[str, Any], kind: type, item: Any, value: Any) -> Any:
+    wanted, words = _KINDS[kind]
+    fits = isinstance(item, wanted) and (kind is bool or not isinstance(item, bool))
+    if not fits or (kind is float and not math.isfinite(item)):
+        raise ValueError(f"{name} is {value!r}; it must be {words}.")
+    low, high = metadata["minimum"], metadata["maximum"]
+    if (low is not None and item < low) or (high is not None and item > high):
+        unit = f" {metadata['unit']}" if metadata["unit"] else ""
+        bounds = f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
+        raise ValueError(f"{name} is {value!r}; it must be {bounds}{unit}.")
+    return kind(item)
 
 
 @dataclass(frozen=True)
@@ -281,6 +300,11 @@ class FineTuneConfig(Config):
     contour_weight: float = setting(0.25, "weight of the contour head", minimum=0, maximum=10)
     seed: int = setting(0, "of all random numbers", minimum=0)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.shares) != 4 or abs(sum(self.shares) - 1) > 1e-6:
+            raise ValueError(f"FineTuneConfig.shares is {self.shares!r}; it must be four numbers that add up to 1.")
+
     @property
     def planned_steps(self) -> int:
         """Number of updates: `steps`, or that of the quality."""
@@ -288,7 +312,7 @@ class FineTuneConfig(Config):
 
 
 # Updates of the weights by quality. With `lite` on two CPU cores: 1.5 s, 5 s, 25 s, 2 min.
-QUALITY_STEPS = {"preview": 20, "fast": 45, "balanced": 300, "best": 1500, "published": 500}
+QUALITY_STEPS = {"preview": 20, "fast": 40, "balanced": 280, "best": 1200, "published": 500}
 
 
 @dataclass(frozen=True)

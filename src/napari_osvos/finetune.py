@@ -20,6 +20,7 @@ from napari_osvos.intensity import IntensityScale
 from napari_osvos.labels import spell
 from napari_osvos.losses import balanced_cross_entropy, segmentation_loss, threshold_shift
 from napari_osvos.network import OSVOSNet
+from napari_osvos.optimiser import AdamW
 from napari_osvos.parent import ParentNetwork
 from napari_osvos.sampling import Batch, Source, draw_batch
 from napari_osvos.segmenter import Segmenter, movie_intensity
@@ -27,8 +28,8 @@ from napari_osvos.shading import shading_direction
 from napari_osvos.training import TrainingStep, WeightAverage, cosine, training_steps
 from napari_osvos.unpainted_edge import unpainted_edge
 
-# Shares of the run after which the annotated frames are predicted, to draw crops where they come out wrong.
-LOOKS_FOR_ERRORS = (0.15, 0.3, 0.5, 0.7)
+# Once in so many updates, four times at most, the annotated frames are predicted to draw crops where they come out wrong.
+STEPS_PER_LOOK = 40
 
 
 class FineTuner:
@@ -120,13 +121,12 @@ class FineTuner:
         self.net = net.train()
         intensity = movie_intensity(clip, net.config.intensities)
         self.zoom = self._choose_zoom(annotations)
-        if self._choose_augment:
-            planes = annotations.planes
-            shaded = shading_direction(map(clip.plane, planes), map(annotations.labels, planes))
-            self.augment = AugmentConfig() if shaded is None else AugmentConfig.upright()
-        self._average = WeightAverage(net, 0.0 if config.quality == "published" else config.average_decay)
         planes = {p: clip.plane(p) for p in annotations.planes}
         _check_contrast(clip, planes)
+        if self._choose_augment:
+            shaded = shading_direction(planes.values(), map(annotations.labels, planes))
+            self.augment = AugmentConfig() if shaded is None else AugmentConfig.upright()
+        self._average = WeightAverage(net, 0.0 if config.quality == "published" else config.average_decay)
         sources = [
             Source(plane, annotations.labels(p), _known(annotations, p), intensity, self.zoom)
             for p, plane in planes.items()
@@ -155,7 +155,8 @@ class FineTuner:
         positive_share = float(np.average([s.positive_share for s in sources], weights=known))
 
         self.threshold = 1 / (1 + math.exp(-threshold_shift(positive_share, config.balance)))
-        looks = list(LOOKS_FOR_ERRORS)
+        count = min(max(config.planned_steps // STEPS_PER_LOOK, 1), 4)
+        looks = [0.15 + 0.2 * i for i in range(count)]
 
         def loss_of_step(step: int, progress: float) -> Tensor:
             rng = np.random.default_rng([config.seed, step])
@@ -181,9 +182,7 @@ class FineTuner:
         net.requires_grad_(False)
         for parameter in parameters:
             parameter.requires_grad_(True)
-        optimiser = torch.optim.AdamW(
-            parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=self.device.type != "mps"
-        )
+        optimiser = AdamW(parameters, config.learning_rate, config.weight_decay)
         yield from training_steps(
             net,
             loss_of_step,

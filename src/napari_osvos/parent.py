@@ -134,6 +134,10 @@ class ParentTraining:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             net = OSVOSNet(NetworkConfig.preset(config.network), batch_norm=True)
+        if config.crop_size % net.stride:  # side outputs must lie where their targets do
+            raise ValueError(
+                f"ParentConfig.crop_size is {config.crop_size}; for {config.network} it must be a multiple of {net.stride} px."
+            )
         self.net = net.to(self.device).to(memory_format=torch.channels_last).train()
         decayed = [p for p in self.net.parameters() if p.ndim > 1]
         others = [p for p in self.net.parameters() if p.ndim <= 1]

@@ -22,7 +22,7 @@ def shading_direction(images: Iterable[np.ndarray], labels: Iterable[np.ndarray]
     Parameters
     ----------
     images : iterable of (Y, X, C) arrays
-        Any real dtype; the channels are averaged.
+        Any real dtype; the channels are averaged, pixels that are not finite left out.
     labels : iterable of (Y, X) int arrays
         0 is background. Each connected component of each label is an object.
 
@@ -38,11 +38,12 @@ def shading_direction(images: Iterable[np.ndarray], labels: Iterable[np.ndarray]
     """
     vectors = []
     for image, frame in zip(images, labels, strict=True):
-        grey = np.nan_to_num(image.astype(np.float64).mean(-1))
+        with np.errstate(invalid="ignore"):
+            grey = image.astype(np.float64).mean(-1)
         for region in regionprops(label(frame, connectivity=1)):
-            if region.area < _SMALLEST:
+            y, x = region.coords[np.isfinite(grey[tuple(region.coords.T)])].T
+            if len(y) < _SMALLEST:
                 continue
-            y, x = region.coords.T
             values = grey[y, x]
             spread = values.std()
             if spread == 0:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from napari_osvos.optimiser import Optimiser
+
 
 @dataclass(frozen=True)
 class TrainingStep:
@@ -75,7 +77,7 @@ def cosine(progress: float, warm_up: float = 0.0, floor: float = 0.01) -> float:
 def training_steps(
     net: nn.Module,
     loss_of_step: Callable[[int, float], Tensor],
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     steps: int,
     *,
     first_step: int = 0,
@@ -93,7 +95,7 @@ def training_steps(
         Trained in place.
     loss_of_step : callable
         Takes the number of the step and the progress in [0, 1]; returns a scalar loss.
-    optimiser : Optimizer
+    optimiser : Optimiser
         Its learning rates at the call are the base on which `schedule` acts.
     steps, first_step : int
         Updates in all, and those done before (when a run is resumed).
