@@ -79,7 +79,7 @@ $(TOX):
 
 .venv/installed: $(TOX) pyproject.toml
 	$(UV) venv -q --allow-existing --python $(TOOLS)/bin/python .venv
-	$(UV) pip install -q --python .venv/bin/python --editable .
+	$(UV) pip install -q --compile-bytecode --python .venv/bin/python --editable .
 	@touch $@
 
 .PHONY: system-packages

@@ -320,3 +320,8 @@ def test_simulated_stills_are_those_of_the_seed() -> None:
     assert torch.equal(first(0).image, first(0).image)
     assert first(0).image.shape != first(1).image.shape or not torch.equal(first(0).image, first(1).image)
     assert isinstance(first(0).intensity, IntensityScale)
+
+
+def test_a_crop_must_fit_the_stride_of_the_network() -> None:
+    with pytest.raises(ValueError, match="ParentConfig.crop_size is 100; for tiny it must be a multiple of 8 px"):
+        ParentTraining(RECIPE.replace(crop_size=100), toy_stills())

@@ -41,7 +41,9 @@ class Config:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for spec in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = _checked(f"{type(self).__name__}.{spec.name}", spec.metadata, hints[spec.name], getattr(self, spec.name))
+            value = _checked(
+                f"{type(self).__name__}.{spec.name}", spec.metadata, hints[spec.name], getattr(self, spec.name)
+            )
             object.__setattr__(self, spec.name, value)  # frozen, but not before it is checked
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,7 +95,12 @@ def _toml(value: Any) -> str:
     return repr(value)
 
 
-_KINDS = {int: (Integral, "a whole number"), float: (Real, "a number"), bool: (bool, "true or false"), str: (str, "text")}
+_KINDS = {
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    bool: (bool, "true or false"),
+    str: (str, "text"),
+}
 
 
 def _checked(name: str, metadata: Mapping[str, Any], hint: Any, value: Any) -> Any:

@@ -28,7 +28,7 @@ from napari_osvos.shading import shading_direction
 from napari_osvos.training import TrainingStep, WeightAverage, cosine, training_steps
 from napari_osvos.unpainted_edge import unpainted_edge
 
-# Once in so many updates, four times at most, the annotated frames are predicted to draw crops where they come out wrong.
+# So many updates apart, and four times at most, the annotated frames are predicted to draw crops where they are wrong.
 STEPS_PER_LOOK = 40
 
 

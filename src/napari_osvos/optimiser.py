@@ -54,7 +54,7 @@ class AdamW:
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
-        self.param_groups = [{"params": list(parameters), "lr": lr}]
+        self.param_groups: list[dict[str, Any]] = [{"params": list(parameters), "lr": lr}]
         self.weight_decay, self.betas, self.eps = weight_decay, betas, eps
         self._state: dict[nn.Parameter, tuple[Tensor, Tensor, Tensor]] = {}
 
@@ -71,8 +71,8 @@ class AdamW:
             parameters = [p for p in group["params"] if p.grad is not None]
             for p in parameters:
                 if p not in self._state:
-                    steps = torch.zeros((), dtype=torch.float32, device=p.device)
-                    self._state[p] = (torch.zeros_like(p), torch.zeros_like(p), steps)
+                    none = torch.zeros((), dtype=torch.float32, device=p.device)
+                    self._state[p] = (torch.zeros_like(p), torch.zeros_like(p), none)
             means, squares, steps = ([self._state[p][i] for p in parameters] for i in range(3))
             torch._foreach_add_(steps, 1)
             torch._fused_adamw_(

@@ -136,7 +136,8 @@ class ParentTraining:
             net = OSVOSNet(NetworkConfig.preset(config.network), batch_norm=True)
         if config.crop_size % net.stride:  # side outputs must lie where their targets do
             raise ValueError(
-                f"ParentConfig.crop_size is {config.crop_size}; for {config.network} it must be a multiple of {net.stride} px."
+                f"ParentConfig.crop_size is {config.crop_size}; "
+                f"for {config.network} it must be a multiple of {net.stride} px."
             )
         self.net = net.to(self.device).to(memory_format=torch.channels_last).train()
         decayed = [p for p in self.net.parameters() if p.ndim > 1]
