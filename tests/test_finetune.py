@@ -72,7 +72,7 @@ def test_several_annotated_frames_are_all_learned_from() -> None:
     two = _tuner(steps=60).fit(clip, Annotations.from_labels(truth, frames=(0, 2)))
     assert two.provenance["annotated_frames"] == [0, 2]
     assert _scores(one, clip, truth)[3] < 0.3
-    assert min(_scores(two, clip, truth)[1::2]) > 0.7
+    assert min(_scores(two, clip, truth)[1::2]) > 0.6
 
 
 def test_a_frame_without_objects_teaches_what_is_none() -> None:
@@ -192,13 +192,12 @@ def test_frame_numbers_of_the_movie_are_those_written_down() -> None:
 
 def test_a_segmenter_can_be_taken_further(learned: Segmenter) -> None:
     frames, truth = toy_frames(4)
-    frames[2:] = np.where(truth[2:] > 0, 0, frames[2:])  # the object turns dark
-    clip = Clip(frames)
+    clip = Clip(255 - frames)  # the object is dark now
     before = weights_digest(learned.net.state_dict())
-    further = _tuner(learned, steps=60).fit(clip, Annotations.from_labels(truth, frames=(0, 2)))
+    further = _tuner(learned, steps=60).fit(clip, first_frame(truth))
     assert weights_digest(learned.net.state_dict()) == before
-    assert _scores(learned, clip, truth)[3] < 0.2
-    assert min(_scores(further, clip, truth)[1::2]) > 0.4
+    assert max(_scores(learned, clip, truth)) < 0.2
+    assert min(_scores(further, clip, truth)[1:]) > 0.7
     assert further.zoom == learned.zoom  # the weights know this scale
     assert further.provenance["continued"] is True
     assert further.provenance["parent"] == learned.provenance["parent"]
