@@ -279,7 +279,8 @@ def test_help_of_settings_comes_from_the_config(capsys: pytest.CaptureFixture[st
     main(["segment", "--help"])
     words = " ".join(capsys.readouterr().out.split())
     assert "preview|fast|balanced|best|published" in words
-    assert "frames are enlarged at most by this factor (1 to 16; default: 4.0)" in words
+    default = FineTuneConfig().largest_zoom
+    assert f"frames are enlarged at most by this factor (1 to 16; default: {default})" in words
 
 
 def test_the_examples_of_the_help_can_be_parsed(capsys: pytest.CaptureFixture[str]) -> None:
