@@ -16,7 +16,7 @@ from napari_osvos.clip import Clip
 from napari_osvos.config import AugmentConfig, FineTuneConfig, NetworkConfig
 from napari_osvos.finetune import FineTuner
 from napari_osvos.parent import ParentNetwork
-from napari_osvos.segmenter import Segmenter
+from napari_osvos.segmenter import Segmenter, movie_intensity
 
 
 def _tuner(start: ParentNetwork | Segmenter | None = None, **changes: Any) -> FineTuner:
@@ -280,9 +280,30 @@ def test_a_time_may_be_set_instead() -> None:
 def test_the_threshold_undoes_the_balance() -> None:
     clip, annotations, truth = toy_clip()
     share = float(truth[0].mean())
-    even, balanced = (_tuner(steps=1, balance=balance).fit(clip, annotations) for balance in (0.0, 1.0))
-    assert even.threshold == pytest.approx(0.5)
-    assert balanced.threshold == pytest.approx(1 - share, abs=1e-6)
+    tuner = _tuner(steps=1, balance=1.0)
+    next(tuner.steps(clip, annotations))
+    assert tuner.threshold == pytest.approx(1 - share, abs=1e-6)
+    next(tuner.steps(clip, annotations), None)
+
+
+@pytest.mark.parametrize("wanted", [0.4013, 0.5, 0.6457])
+def test_the_threshold_follows_where_the_painter_draws_the_border(wanted: float) -> None:
+    clip, annotations, _ = toy_clip()
+    tuner = _tuner(steps=10)
+    segmenter = tuner.fit(clip, annotations)
+    intensity = movie_intensity(clip, segmenter.net.config.intensities)
+    probability = segmenter.plane_probability(clip.plane(0), intensity)
+    tuner.threshold = 0.5
+    frame = (clip.plane(0), probability >= wanted, np.ones(probability.shape, bool))
+    assert tuner._fitting_threshold([frame], intensity) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_the_threshold_stays_where_only_strokes_are_painted() -> None:
+    clip, _, truth = toy_clip()
+    strokes = np.zeros(truth.shape, np.uint8)
+    strokes[0, 20:24] = np.where(truth[0, 20:24], 2, 1)
+    annotations = Annotations.from_labels(strokes, partial=True, background_label=1)
+    assert _tuner(steps=10, balance=0.0).fit(clip, annotations).threshold == 0.5
 
 
 # -- what cannot be learned from -------------------------------------------------------------------

@@ -18,6 +18,7 @@ from torch import Tensor
 from napari_osvos.config import NetworkConfig
 from napari_osvos.machine import replacing
 from napari_osvos.network import OSVOSNet
+from napari_osvos.optimiser import Muon
 
 FORMAT = "napari-osvos"
 VERSION = 1
@@ -164,22 +165,17 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def pack_optimiser(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+def pack_optimiser(optimiser: Muon) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """Return the state of an optimiser as named tensors and plain groups."""
     state = optimiser.state_dict()
     tensors = {f"{i}.{key}": torch.as_tensor(v) for i, entry in state["state"].items() for key, v in entry.items()}
     return tensors, state["param_groups"]
 
 
-def unpack_optimiser(
-    optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]
-) -> None:
+def unpack_optimiser(optimiser: Muon, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]) -> None:
     """Restore what `pack_optimiser` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value
-    for group in groups:
-        if isinstance(group.get("betas"), list):
-            group["betas"] = tuple(group["betas"])
     optimiser.load_state_dict({"state": state, "param_groups": groups})

@@ -257,8 +257,8 @@ class ParentConfig(Config):
     object_diameter: float = setting(
         36.0, "objects are rescaled to about this diameter", unit="px", minimum=4, maximum=512
     )
-    learning_rate: float = setting(2e-3, "AdamW, largest learning rate", minimum=1e-8, maximum=1)
-    weight_decay: float = setting(1e-3, "AdamW, decoupled weight decay", minimum=0, maximum=1)
+    learning_rate: float = setting(2e-3, "largest learning rate", minimum=1e-8, maximum=1)
+    weight_decay: float = setting(1e-3, "decoupled weight decay", minimum=0, maximum=1)
     warm_up: float = setting(0.02, "share of the steps in which the learning rate rises", minimum=0, maximum=0.5)
     average_decay: float = setting(0.999, "decay of the moving average of the weights", minimum=0, maximum=1)
     balance: float = setting(0.3, "class balance of cross-entropy, 0 none to 1 full", minimum=0, maximum=1)
@@ -298,8 +298,8 @@ class FineTuneConfig(Config):
         64.0, "objects are rescaled to about this diameter for the network", unit="px", minimum=4, maximum=512
     )
     largest_zoom: float = setting(2.0, "frames are enlarged at most by this factor", minimum=1, maximum=16)
-    learning_rate: float = setting(1e-3, "AdamW, largest learning rate", minimum=1e-8, maximum=1)
-    weight_decay: float = setting(1e-4, "AdamW, decoupled weight decay", minimum=0, maximum=1)
+    learning_rate: float = setting(2e-3, "largest learning rate", minimum=1e-8, maximum=1)
+    weight_decay: float = setting(1e-4, "decoupled weight decay", minimum=0, maximum=1)
     warm_up: float = setting(0.05, "share of the steps in which the learning rate rises", minimum=0, maximum=0.5)
     average_decay: float = setting(0.98, "decay of the moving average of the weights", minimum=0, maximum=1)
     balance: float = setting(0.0, "class balance of cross-entropy, 0 none to 1 full", minimum=0, maximum=1)

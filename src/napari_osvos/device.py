@@ -86,8 +86,15 @@ def cpu_prefers_bfloat16() -> bool:
     return fastest[torch.bfloat16] < 0.9 * fastest[torch.float32]
 
 
+def fast_precision(device: torch.device) -> torch.dtype:
+    """Return the precision in which the network runs faster on this device: bfloat16 or float32."""
+    if device.type == "cuda" or (device.type == "cpu" and cpu_prefers_bfloat16()):
+        return torch.bfloat16
+    return torch.float32
+
+
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Return the context in which the network runs on this device, in its faster precision."""
-    if device.type == "cuda" or (device.type == "cpu" and cpu_prefers_bfloat16()):
+    if fast_precision(device) == torch.bfloat16:
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()

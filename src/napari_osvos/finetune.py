@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,12 @@ from torch import Tensor
 from napari_osvos.annotations import Annotations
 from napari_osvos.clip import Clip
 from napari_osvos.config import AugmentConfig, FineTuneConfig, PredictConfig
-from napari_osvos.device import autocast, resolve_device
+from napari_osvos.device import autocast, fast_precision, resolve_device
 from napari_osvos.intensity import IntensityScale
 from napari_osvos.labels import spell
 from napari_osvos.losses import balanced_cross_entropy, segmentation_loss, threshold_shift
 from napari_osvos.network import OSVOSNet
-from napari_osvos.optimiser import AdamW
+from napari_osvos.optimiser import Muon
 from napari_osvos.parent import ParentNetwork
 from napari_osvos.sampling import Batch, Source, draw_batch
 from napari_osvos.segmenter import Segmenter, movie_intensity
@@ -30,6 +30,9 @@ from napari_osvos.unpainted_edge import unpainted_edge
 
 # So many updates apart, and four times at most, the annotated frames are predicted to draw crops where they are wrong.
 STEPS_PER_LOOK = 40
+# Annotated frames that are predicted to choose a threshold, and by how much its logit may differ from that of the loss.
+MOST_FRAMES_LOOKED_AT = 4
+THRESHOLD_SHIFTS = (0.0, -0.2, 0.2, -0.4, 0.4, -0.6, 0.6)
 
 
 class FineTuner:
@@ -139,6 +142,12 @@ class FineTuner:
         for step in loops:
             self._provenance |= {"steps": step.step, "seconds": round(step.seconds, 3)}
             yield step
+        if config.quality != "published":
+            complete = [p for p in planes if not annotations.is_partial(p)]
+            self.threshold = self._fitting_threshold(
+                [(planes[p], annotations.mask(p), _known(annotations, p)) for p in complete[:MOST_FRAMES_LOOKED_AT]],
+                intensity,
+            )
 
     def _choose_zoom(self, annotations: Annotations) -> float:
         if self.config.quality == "published":
@@ -182,7 +191,8 @@ class FineTuner:
         net.requires_grad_(False)
         for parameter in parameters:
             parameter.requires_grad_(True)
-        optimiser = AdamW(parameters, config.learning_rate, config.weight_decay)
+        precision = fast_precision(self.device)
+        optimiser = Muon(parameters, config.learning_rate, config.weight_decay, precision=precision)
         yield from training_steps(
             net,
             loss_of_step,
@@ -194,6 +204,29 @@ class FineTuner:
             autocast=lambda: autocast(self.device),
             clip_norm=5.0,
         )
+
+    def _fitting_threshold(
+        self, frames: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], intensity: IntensityScale
+    ) -> float:
+        """Return the threshold near that of the loss at which masks of annotated frames overlap best with the paint.
+
+        Whether the paint reaches to the outer or the inner rim of a blurred border is a habit of its painter.
+        """
+        logit = math.log(self.threshold / (1 - self.threshold))
+        candidates = [1 / (1 + math.exp(-logit - shift)) for shift in THRESHOLD_SHIFTS]
+        overlap, union = np.zeros(len(candidates)), np.zeros(len(candidates))
+        segmenter = self.segmenter
+        segmenter.config = PredictConfig()
+        for plane, mask, known in frames:
+            probability = segmenter.plane_probability(plane, intensity)[known]
+            truth = mask[known]
+            for i, threshold in enumerate(candidates):
+                found = probability >= threshold
+                overlap[i] += np.count_nonzero(found & truth)
+                union[i] += np.count_nonzero(found | truth)
+        similarity = overlap / np.maximum(union, 1)
+        # The first is that of the loss: another has to be better.
+        return candidates[int(np.argmax(similarity))]
 
     @torch.no_grad()
     def _foreground(self, x: Tensor) -> Tensor:

@@ -23,9 +23,10 @@ from napari_osvos.checkpoint import (
     weights_digest,
 )
 from napari_osvos.config import AugmentConfig, NetworkConfig, ParentConfig
-from napari_osvos.device import autocast
+from napari_osvos.device import autocast, fast_precision
 from napari_osvos.losses import deep_supervision_loss, segmentation_loss
 from napari_osvos.network import OSVOSNet
+from napari_osvos.optimiser import Muon
 from napari_osvos.sampling import Source, draw_batch
 from napari_osvos.training import TrainingStep, WeightAverage, cosine, training_steps
 
@@ -140,13 +141,9 @@ class ParentTraining:
                 f"for {config.network} it must be a multiple of {net.stride} px."
             )
         self.net = net.to(self.device).to(memory_format=torch.channels_last).train()
-        decayed = [p for p in self.net.parameters() if p.ndim > 1]
-        others = [p for p in self.net.parameters() if p.ndim <= 1]
-        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(
-            groups,
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
+        precision = fast_precision(self.device)
+        self.optimiser = Muon(
+            self.net.parameters(), config.learning_rate, config.weight_decay, momentum=0.95, precision=precision
         )
         self.average = WeightAverage(self.net, config.average_decay)
         self.step = 0
