@@ -1,4 +1,4 @@
-"""Muon: orthogonal updates of convolutions, torch's AdamW for the rest, and nothing that makes torch's slow to start."""
+"""Muon: orthogonal updates of convolutions, torch's AdamW for the rest, none of what makes torch's slow to start."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from napari_osvos.config import AugmentConfig
 from napari_osvos.intensity import IntensityScale
@@ -154,13 +155,16 @@ def test_objects_come_out_at_the_size_that_the_zoom_asks_for(zoom: float) -> Non
     assert area**0.5 == pytest.approx(zoom * 2400**0.5, rel=0.08, abs=0.5)
 
 
-def test_a_reduced_image_is_averaged_not_decimated() -> None:
-    rng = _rng()
-    image = rng.normal(100, 20, (64, 64, 1)).astype(np.float32)
+def test_a_reduced_image_is_what_prediction_resamples() -> None:
+    image = (_rng().random((64, 64, 1)) ** 4 * 1000).astype(np.float32)  # skewed: asinh of a mean is no mean of asinh
     source = Source(image, _square(16, 64), None, SCALE, 0.25)
-    assert source.image.shape == (1, 16, 16)
-    assert float(source.image.std()) < 8
+    seen = F.interpolate(
+        SCALE.normalise(torch.from_numpy(image[None, ..., 0]))[None], size=(16, 16), mode="bilinear", antialias=True
+    )
+    torch.testing.assert_close(source.image, seen[0])
     assert source.zoom == 1
+    crop = source.crop((7.5, 7.5), 16, NOTHING, _rng())
+    torch.testing.assert_close(crop[:3], seen[0], rtol=1e-4, atol=1e-4)
 
 
 def test_a_thin_stroke_survives_the_reduction() -> None:

@@ -297,6 +297,7 @@ class FineTuner:
             "movie": clip.name,
             "annotated_frames": [clip.frame_numbers[t] for t in annotations.frames],
             "device": str(self.device),
+            "precision": str(fast_precision(self.device)).removeprefix("torch."),
             "torch": torch.__version__,
             "date": time.strftime("%Y-%m-%d"),
         }

@@ -90,6 +90,7 @@ class Source:
         self.weight, self.intensity, self.zoom = weight, intensity, zoom
         self.positive_share = float(mask[known].mean()) if known.any() else 0.0
         self.image = raw_tensor(image)  # (C, Y, X)
+        self._normalised = False
         self.targets = torch.from_numpy(np.stack([mask, contour, known]).astype(np.uint8))  # (3, Y, X)
         if zoom < 0.75:
             # Resampling by one step per crop pixel would alias; reduce once, by averaging.
@@ -100,21 +101,23 @@ class Source:
         self._places.append(self._places[ANYWHERE])  # no error is known yet
 
     def _reduce(self, factor: float) -> None:
-        # Off the centre, large numbers keep their digits, and a pixel that is not finite spreads nothing.
-        centre = torch.tensor(self.intensity.centre, dtype=torch.float64).view(-1, 1, 1)
-        image = torch.nan_to_num((self.image.double() - centre).float(), nan=0.0, posinf=0.0, neginf=0.0)
+        # Prediction resamples what the network would see, not raw intensities: so does this.
+        image = self.intensity.normalise(self.image)
         mask, contour, known = self.targets.float()
         # Targets are averaged over what is known; a thin stroke stays.
         stacked = torch.cat([image, torch.stack([mask * known, contour * known, known])])[None]
         height, width = (max(1, round(s * factor)) for s in stacked.shape[-2:])
         stacked = F.interpolate(stacked, size=(height, width), mode="bilinear", antialias=True)[0]
-        image = stacked[: len(image)].double() + centre
-        self.image = (image if self.image.dtype.is_floating_point else image.round()).to(self.image.dtype)
+        self.image, self._normalised = stacked[:3], True
         mask, contour, known = stacked[-3:]
         contour = contour * 2  # thin lines fade when averaged
         half = 0.5 * known + 1e-4  # rounding must not decide a draw
         self.targets = torch.stack([mask > half, contour > half, known > 0.25]).to(torch.uint8)
         self.zoom /= factor
+
+    def _intensities(self, window: tuple[slice, slice, slice]) -> Tensor:
+        """Return network input (3, y, x) of a window."""
+        return self.image[window] if self._normalised else self.intensity.normalise(self.image[window])
 
     @staticmethod
     def _coordinates(where: Tensor) -> np.ndarray:
@@ -151,7 +154,7 @@ class Source:
         top = int(rng.integers(max(height - edge, 0) + 1))
         left = int(rng.integers(max(width - edge, 0) + 1))
         window = (slice(None), slice(top, top + edge), slice(left, left + edge))
-        x, targets = self.intensity.normalise(self.image[window])[None], self.targets[window].float()
+        x, targets = self._intensities(window)[None], self.targets[window].float()
         size = tuple(max(1, round(n * self.zoom)) for n in x.shape[-2:])
         p = probability(F.interpolate(x, size=size, mode="bilinear"))
         p = F.interpolate(p, size=targets.shape[-2:], mode="bilinear", antialias=True)[0, 0].cpu()
@@ -174,7 +177,7 @@ class Source:
         bottom, right = min(int(y.max()) + 2, height), min(int(x.max()) + 2, width)
         window = torch.cat(
             [
-                self.intensity.normalise(self.image[:, top:bottom, left:right]),
+                self._intensities((slice(None), slice(top, bottom), slice(left, right))),
                 self.targets[:, top:bottom, left:right].float(),
             ]
         )
