@@ -163,7 +163,7 @@ def _write(
     stack = _checked_frames(source, shape, checked, path)
     try:
         if path.suffix.lower() == ".zarr":
-            with _replacing_folder(path) as partial:
+            with replacing_folder(path) as partial:
                 _write_zarr(partial, stack, shape, dtype, notes, name=path.name)
                 _expect_end(source, shape, path)
         else:
@@ -293,7 +293,7 @@ def _write_zarr(
 
 
 @contextlib.contextmanager
-def _replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a name to write a folder to, which then takes the place of `path`; nothing is left after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, old = (path.with_name(f".{path.name}.{os.getpid()}.{state}") for state in ("partial", "old"))

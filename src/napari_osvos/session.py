@@ -1,0 +1,287 @@
+"""Session folders: the paint and the settings of a movie, saved while the panel is open, found again after a crash.
+
+A session folder holds::
+
+    session.json              which movie, which program (computer, process id), whether it ended in order
+    settings.json             the settings of the panel
+    frames/index.json         which frames hold paint
+    frames/frame00012.tif     labels of a painted frame, compressed (frame00012-erased.tif: what it held once)
+    rounds/round01.osvos      the fine-tuned segmenter of a round;  rounds/round01.json  what is said of it
+    command/                  what "copy as command" needs: annotations, and the movie if it is in no file
+
+Every file is written beside its place and then renamed. Every viewer has a session folder of its own, so two on one
+movie never write to one place. What was painted and erased is kept for once, see `PaintFolder`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import platform
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_osvos.formats import reading
+from napari_osvos.labels import spell
+from napari_osvos.paint_folder import PaintFolder, read_json, unwritable, write_json
+
+FOLDER_VARIABLE = "NAPARI_OSVOS_SESSIONS"
+"""Environment variable that names the folder of all sessions."""
+_FORMAT = 1
+_COUNT = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class MovieFacts:
+    """By what a movie is known again, without reading a pixel.
+
+    Attributes
+    ----------
+    name
+        Of the layer.
+    source
+        File or folder it was read from; None where it was made in memory.
+    shape, dtype
+        Of the array of the layer.
+    """
+
+    name: str
+    source: str | None
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __post_init__(self) -> None:
+        if self.source is not None:
+            object.__setattr__(self, "source", str(Path(self.source).absolute()))
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        object.__setattr__(self, "dtype", str(np.dtype(self.dtype)))
+
+    def is_same_movie(self, other: MovieFacts) -> bool:
+        """Whether shape and dtype agree, and the source or, as files are moved, the name."""
+        if (self.shape, self.dtype) != (other.shape, other.dtype):
+            return False
+        return (self.source is not None and self.source == other.source) or self.name == other.name
+
+
+def default_root() -> Path:
+    """Return the folder of all sessions: that of the environment variable, or one in the user's data folder."""
+    import platformdirs
+
+    named = os.environ.get(FOLDER_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    return platformdirs.user_data_path("napari-osvos", appauthor=False) / "sessions"
+
+
+class SessionFolder(PaintFolder):
+    """One session: one movie in one viewer. Safe to use from several threads.
+
+    Made by `for_movie` (a new one) or `open` (one that is there).
+    """
+
+    def __init__(self, path: Path, movie: MovieFacts, owner: Mapping[str, Any]) -> None:
+        super().__init__(path)
+        self.movie = movie
+        self._owner = dict(owner)
+
+    def __repr__(self) -> str:
+        return f"SessionFolder({str(self.path)!r})"
+
+    @classmethod
+    def for_movie(
+        cls, name: str, source: str | Path | None, shape: Sequence[int], dtype: npt.DTypeLike, root: Path | None = None
+    ) -> SessionFolder:
+        """Begin a session. The folder is made when the first thing is saved; `path` says where.
+
+        Parameters
+        ----------
+        name, source, shape, dtype
+            As `MovieFacts`.
+        root : Path, optional
+            Folder of all sessions; `default_root` by default.
+        """
+        facts = MovieFacts(name, None if source is None else str(source), tuple(shape), str(np.dtype(dtype)))
+        word = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:40] or "movie"
+        own = f"{word}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{next(_COUNT)}"
+        return cls((root or default_root()) / own, facts, _this_process())
+
+    @classmethod
+    def open(cls, path: str | Path) -> SessionFolder:
+        """Open a session that is there, to read from it.
+
+        Raises
+        ------
+        OSError
+            If there is none or it cannot be read; one sentence.
+        """
+        path = Path(path)
+        with reading(path / "session.json"):
+            plain = json.loads((path / "session.json").read_text(encoding="utf-8"))
+            return cls(path, MovieFacts(**plain["movie"]), dict(plain["owner"]))
+
+    def save_settings(self, settings: Mapping[str, Any]) -> None:
+        """Save the settings of the panel: plain data, as JSON can hold it.
+
+        Raises
+        ------
+        OSError
+            As `save_frames`.
+        """
+        with self._lock, self._writing():
+            write_json(self.path / "settings.json", settings)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings; empty where there are none or the file is damaged."""
+        return read_json(self.path / "settings.json")
+
+    @property
+    def saved_at(self) -> float:
+        """When something was last saved, in seconds since the epoch; 0 if never."""
+        parts = (self.path / "frames" / "index.json", self.path / "settings.json")
+        times = [path.stat().st_mtime for path in parts if path.exists()]
+        return max(times, default=0.0)
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """The rounds whose segmenter is there, rising from 1."""
+        names = (re.fullmatch(r"round(\d+)\.osvos", path.name) for path in (self.path / "rounds").glob("*.osvos"))
+        return tuple(sorted(int(name[1]) for name in names if name))
+
+    def segmenter_path(self, round: int) -> Path:
+        """Return where the segmenter of a round is kept (`Request.keep`); its folder is made."""
+        with self._lock, self._writing():
+            (self.path / "rounds").mkdir(exist_ok=True)
+        return self.path / "rounds" / f"round{round:02d}.osvos"
+
+    def save_round(self, round: int, facts: Mapping[str, Any]) -> None:
+        """Save what is to be said of a round (settings, painted frames, seconds): plain data."""
+        with self._lock, self._writing():
+            write_json(self.path / "rounds" / f"round{round:02d}.json", facts)
+
+    def round_facts(self, round: int) -> dict[str, Any]:
+        """Return what was saved of a round; empty where there is nothing."""
+        return read_json(self.path / "rounds" / f"round{round:02d}.json")
+
+    @property
+    def command_folder(self) -> Path:
+        """Where "copy as command" puts its files; made."""
+        with self._lock, self._writing():
+            (self.path / "command").mkdir(exist_ok=True)
+        return self.path / "command"
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether the viewer that began it still has it open: its process lives and it was not closed."""
+        return not self._state()["closed"] and _is_alive(self._owner)
+
+    @property
+    def ended_in_order(self) -> bool:
+        """Whether it was closed, rather than cut off by a crash."""
+        return bool(self._state()["closed"])
+
+    @property
+    def in_words(self) -> str:
+        """In words: ``3 painted frames (0, 4, 17) of movie.tif, saved on 22 November 2026, 13:20``."""
+        frames, when = self.frames, time.localtime(self.saved_at)
+        day = f"{when.tm_mday} {time.strftime('%B %Y, %H:%M', when)}"
+        painted = f"{len(frames)} painted frame{'s' * (len(frames) != 1)} ({spell(frames)})"
+        return f"{painted} of {self.movie.name}, saved on {day}"
+
+    def settle(self) -> None:
+        """Note that the offer to bring it back was answered (yes or no): it is not offered again, but stays on disk."""
+        with self._lock, self._writing():
+            self._note(settled=True)
+
+    def move_to(self, root: str | Path) -> None:
+        """Move the session to another folder of sessions; later saves go there.
+
+        Raises
+        ------
+        OSError
+            As `save_frames`; the session then stays where it was.
+        """
+        with self._lock:
+            target = Path(root) / self.path.name
+            if target == self.path:
+                return
+            if self.path.exists():
+                try:
+                    shutil.copytree(self.path, target)
+                except OSError as error:
+                    shutil.rmtree(target, ignore_errors=True)
+                    raise unwritable(Path(root), error) from error
+                shutil.rmtree(self.path, ignore_errors=True)
+            self.path = target
+
+    def close(self) -> None:
+        """End the session in order; one in which nothing was ever painted or trained leaves no folder. Idempotent."""
+        with self._lock:
+            if not self.path.exists():
+                return
+            if not (self.frames or self.erased_frames or self.rounds):
+                shutil.rmtree(self.path, ignore_errors=True)
+                return
+            with self._writing():
+                self._note(closed=True)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        with super()._writing():
+            if not (self.path / "session.json").exists():
+                self._note()
+            yield
+
+    def _note(self, **changes: bool) -> None:
+        state = {**self._state(), **changes}
+        movie = dataclasses.asdict(self.movie)
+        write_json(self.path / "session.json", {"format": _FORMAT, "movie": movie, "owner": self._owner, **state})
+
+    def _state(self) -> dict[str, bool]:
+        plain = read_json(self.path / "session.json")
+        return {word: bool(plain.get(word)) for word in ("closed", "settled")}
+
+
+def find_recoverable(movie: MovieFacts, root: Path | None = None) -> list[SessionFolder]:
+    """Find sessions on a movie with paint in them that no viewer has open, newest first.
+
+    Those that crashed as well as those that were closed; not those that were settled (`SessionFolder.settle`). Damaged
+    or foreign folders are passed over.
+    """
+    root = root or default_root()
+    found = []
+    for path in root.iterdir() if root.is_dir() else ():
+        with contextlib.suppress(OSError):
+            session = SessionFolder.open(path)
+            if session.movie.is_same_movie(movie) and session.has_paint and not session._state()["settled"]:
+                found.append(session)
+    return sorted((session for session in found if not session.is_in_use), key=lambda session: -session.saved_at)
+
+
+def _this_process() -> dict[str, Any]:
+    import psutil
+
+    return {"computer": platform.node(), "process": os.getpid(), "started": psutil.Process().create_time()}
+
+
+def _is_alive(owner: Mapping[str, Any]) -> bool:
+    """Whether the process that began a session still runs; one on another computer is not known to."""
+    import psutil
+
+    if owner.get("computer") != platform.node():
+        return False
+    try:
+        # numbers of processes are given out again: the time of the start tells them apart
+        return bool(abs(psutil.Process(int(owner["process"])).create_time() - float(owner["started"])) < 2)
+    except (psutil.Error, KeyError, TypeError, ValueError):
+        return False
