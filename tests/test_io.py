@@ -88,6 +88,41 @@ def test_odd_and_tiny_stacks(tmp_path: Path, shape: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(planes_of(tmp_path / "movie.tif").reshape(shape), pixels)
 
 
+@pytest.mark.parametrize("layout", [{"tile": (16, 16)}, {"rowsperstrip": 5}, {"compression": "zlib", "predictor": 2}])
+@pytest.mark.parametrize("dialect", [{"imagej": True}, {"ome": True}, {}, {"bigtiff": True}, {"byteorder": ">"}])
+def test_planes_in_tiles_strips_or_differences(tmp_path: Path, dialect: dict[str, Any], layout: dict[str, Any]) -> None:
+    about = {"photometric": "minisblack", "metadata": {"axes": "TYX"}, "compression": "zlib"}
+    tifffile.imwrite(tmp_path / "movie.tif", STACK, **dialect, **(about | layout))
+    np.testing.assert_array_equal(planes_of(tmp_path / "movie.tif")[..., 0], STACK)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_planes_of_ome_may_lie_in_several_files_or_be_left_out(tmp_path: Path, compression: str | None) -> None:
+    paths = [tmp_path / f"{k}.tif" for k in range(2)]
+    names = [f"urn:uuid:0000000{k}-0000-4000-8000-000000000000" for k in range(2)]
+    uuids = [f'<UUID FileName="{path.name}">{name}</UUID>' for path, name in zip(paths, names, strict=True)]
+    where = "".join(f'<TiffData IFD="0" FirstT="{2 * k}" PlaneCount="1">{uuids[k]}</TiffData>' for k in range(2))
+    for k in range(2):
+        description = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{names[k]}"><Image ID="Image:0">'
+            '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" BigEndian="false" '
+            'SizeX="23" SizeY="17" SizeZ="1" SizeC="1" SizeT="3">'
+            f'<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{where}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(paths[k], STACK[k], description=description, metadata=None, compression=compression)
+    expected = np.stack([STACK[0], np.zeros_like(STACK[0]), STACK[1]])
+    for path in paths:
+        np.testing.assert_array_equal(planes_of(path)[..., 0], expected)
+
+
+def test_pages_that_do_not_fill_the_stack_are_refused(tmp_path: Path) -> None:
+    """With ImageJ, tifffile takes a last axis of length 1 for samples, and so writes Z as Y."""
+    about = {"imagej": True, "metadata": {"axes": "TZYX"}, "compression": "zlib"}
+    tifffile.imwrite(tmp_path / "movie.tif", np.zeros((4, 3, 9, 1), np.uint8), **about)
+    with pytest.raises(UnreadableFileError, match=r"4 pages of \(3, 9\) pixels do not make an array of shape \(4, 3"):
+        read_clip(tmp_path / "movie.tif")
+
+
 def test_a_damaged_page_is_named_and_the_others_are_read(tmp_path: Path) -> None:
     path = tmp_path / "movie.tif"
     tifffile.imwrite(path, STACK, photometric="minisblack", compression="zlib", rowsperstrip=17)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
+import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -101,18 +103,17 @@ def open_tiff(path: Path, *, labels: bool = False) -> OpenedFile:
         If the file is no TIFF, is damaged, or holds images of several sizes.
     """
     import tifffile
-    import zarr
 
-    with reading(path), _structure_errors() as damage:
-        tif: Any = tifffile.TiffFile(path)
-        sizes = {series.shape for series in tif.series}
-        if len(tif.series) > 1 and len(sizes) == 1 and tif.series[0].kind == "shaped":
-            tif.close()  # frames written one by one: each page says that it is a series of its own
-            tif = tifffile.TiffFile(path, is_shaped=False)
-        series = tif.series[0]
-        written = _written_here(tif)
-        axes = _tiff_axes(series, written, labels)
-    try:
+    with contextlib.ExitStack() as closing:
+        with reading(path), _structure_errors() as damage:
+            tif: Any = closing.enter_context(tifffile.TiffFile(path))
+            sizes = {series.shape for series in tif.series}
+            if len(tif.series) > 1 and len(sizes) == 1 and tif.series[0].kind == "shaped":
+                closing.close()  # frames written one by one: each page says that it is a series of its own
+                tif = closing.enter_context(tifffile.TiffFile(path, is_shaped=False))
+            series = tif.series[0]
+            written = _written_here(tif)
+            axes, shape = _tiff_layout(series, written, labels)
         if damage:
             raise UnreadableFileError(f"{path} is damaged or cut short: {damage[0]}.")
         if len(sizes) > 1 and (series.kind in ("generic", "uniform") or len(series.shape) == 2):
@@ -122,33 +123,70 @@ def open_tiff(path: Path, *, labels: bool = False) -> OpenedFile:
             raise UnreadableFileError(
                 f"{path} has {compression.name} compression, which needs one more package: pip install imagecodecs."
             )
+        numbers = written.get("frame_numbers")
         with reading(path):
-            numbers = written.get("frame_numbers")
             if series.dataoffset is not None:
                 dtype = np.dtype(tif.byteorder + series.dtype.char)
-                shape = series.get_shape(squeeze=not written)
                 mapped = np.memmap(path, dtype=dtype, mode="r", offset=series.dataoffset, shape=shape)
                 return OpenedFile(FileArray(mapped, path), axes, numbers)
-            store = series.aszarr(chunkmode=tifffile.CHUNKMODE.PAGE, squeeze=not written, multiscales=False)
-            array = FileArray(zarr.open_array(store, mode="r"), path)
-            weakref.finalize(array, tif.close)  # the pages are read later
-            tif = None
-            return OpenedFile(array, axes, numbers)
-    finally:
-        if tif is not None:
-            tif.close()
+            array = FileArray(_TiffPages(series, shape), path)
+        weakref.finalize(array, closing.pop_all().close)  # the pages are read later
+        return OpenedFile(array, axes, numbers)
 
 
-def _tiff_axes(series: Any, written: dict[str, Any], labels: bool) -> str:
-    """Letters for `Clip` from those of a series; see `open_tiff`."""
-    if written:  # keeps axes of length 1, which belong to the labels, and names the others V
-        return "".join(axis if axis in written["axes"] else "V" for axis in series.get_axes(squeeze=False))
-    axes = str(series.get_axes(squeeze=True))
+def _tiff_layout(series: Any, written: dict[str, Any], labels: bool) -> tuple[str, tuple[int, ...]]:
+    """Letters for `Clip` and lengths of the axes of a series, see `open_tiff`; of those of length 1 only Y and X.
+
+    Which others of length 1 a series names depends on the kind of file and the version of tifffile.
+    """
+    held = [(axis, int(n)) for axis, n in zip(series.axes, series.shape, strict=True) if n > 1 or axis in "YX"]
+    axes, shape = "".join(axis for axis, _ in held), tuple(n for _, n in held)
+    if written:  # the axes that belong to the labels, also those of length 1, and V for others
+        single = "".join(axis for axis in written["axes"] if axis not in axes)
+        axes = "".join(axis if axis in written["axes"] else "V" for axis in axes)
+        return single + axes, (1,) * len(single) + shape
     if "S" in axes and "C" not in axes and series.keyframe.photometric.name != "RGB":
-        return axes.replace("S", "C")
+        axes = axes.replace("S", "C")
     if "S" in axes and axes.index("S") < axes.index("Y") and (labels or axes == "SYX"):
-        return axes.replace("S", "Q")
-    return axes
+        axes = axes.replace("S", "Q")
+    return axes, shape
+
+
+class _TiffPages:
+    """The pages of a TIFF series as one array of the given shape; one page at a time is read, when it is indexed."""
+
+    def __init__(self, series: Any, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self.dtype = series.dtype
+        self._series = series
+        self._reading = threading.Lock()  # a file has one place to read at
+        n_pages, page_size = len(series), math.prod(series.keyframe.shape)
+        fits = (k for k in range(len(shape)) if (math.prod(shape[:k]), math.prod(shape[k:])) == (n_pages, page_size))
+        first = next(fits, None)
+        if first is None:
+            raise ValueError(f"{n_pages} pages of {series.keyframe.shape} pixels do not make an array of shape {shape}")
+        self._first = first  # of the axes of a page
+        self._numbers = np.arange(n_pages).reshape(shape[:first])
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> npt.NDArray[Any]:
+        numbers = self._numbers[index[: self._first]]
+        pages = [self._page(int(n))[index[self._first :]] for n in np.ravel(numbers)]
+        return np.stack(pages).reshape(np.shape(numbers) + pages[0].shape)
+
+    def _page(self, n: int) -> npt.NDArray[Any]:
+        shape = self.shape[self._first :]
+        with self._reading, contextlib.ExitStack() as closing:
+            page = self._series[n]
+            if page is None:  # OME metadata may leave out planes
+                return np.zeros(shape, self.dtype)
+            file = page.parent.filehandle
+            if file.closed:  # a further file of a series in several
+                file.open()
+                closing.callback(file.close)
+            pixels = page.asarray()
+        if self._series.transform is not None:
+            pixels = self._series.transform(pixels)
+        return np.asarray(pixels, self.dtype).reshape(shape)
 
 
 def _written_here(tif: Any) -> dict[str, Any]:
