@@ -9,9 +9,24 @@ UV := $(TOOLS)/bin/uv
 TOX := $(TOOLS)/bin/tox
 DEMO_OUTPUT := demo-output
 
-# Debian packages that the tests need beyond Python, each with a file that shows it is there.
-# None so far; a later one is written as `package:/path/it/brings`.
-SYSTEM_PACKAGES :=
+# Debian packages that the tests need beyond Python (a virtual display, and what Qt and OpenGL need of the system), each
+# with a file that shows it is there. Other systems have their own names for them and are not asked.
+LIB := /usr/lib/$(shell uname -m)-linux-gnu
+SYSTEM_PACKAGES := $(if $(shell command -v apt-get), \
+  xvfb:/usr/bin/Xvfb \
+  libgl1:$(LIB)/libGL.so.1 \
+  libegl1:$(LIB)/libEGL.so.1 \
+  libdbus-1-3:$(LIB)/libdbus-1.so.3 \
+  libfontconfig1:$(LIB)/libfontconfig.so.1 \
+  libxkbcommon-x11-0:$(LIB)/libxkbcommon-x11.so.0 \
+  libxcb-cursor0:$(LIB)/libxcb-cursor.so.0 \
+  libxcb-icccm4:$(LIB)/libxcb-icccm.so.4 \
+  libxcb-image0:$(LIB)/libxcb-image.so.0 \
+  libxcb-keysyms1:$(LIB)/libxcb-keysyms.so.1 \
+  libxcb-render-util0:$(LIB)/libxcb-render-util.so.0 \
+  libxcb-shape0:$(LIB)/libxcb-shape.so.0 \
+  libxcb-xinerama0:$(LIB)/libxcb-xinerama.so.0 \
+  libxcb-xkb1:$(LIB)/libxcb-xkb.so.1)
 APT_INSTALL := apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends
 
 # The first interpreter of 3.11 or newer that can make virtual environments (a pyenv shim may stand

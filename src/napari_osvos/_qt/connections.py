@@ -1,0 +1,35 @@
+"""What the panel listens to, so that it can stop listening to all of it at once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+
+class Connections:
+    """Callbacks connected to events of napari, which outlive the panel unless they are disconnected.
+
+    Holding bound methods here makes a cycle with their owner; `disconnect_all` breaks it.
+    """
+
+    def __init__(self) -> None:
+        self._pairs: list[tuple[Any, Callable[..., Any]]] = []
+
+    def connect(self, emitter: Any, callback: Callable[..., Any]) -> None:
+        """Call a method whenever the emitter fires."""
+        emitter.connect(callback)
+        self._pairs.append((emitter, callback))
+
+    def connect_if_there(self, events: Any, name: str, callback: Callable[..., Any]) -> None:
+        """Connect to an event that not every version of napari, or not every layer, has."""
+        emitter = getattr(events, name, None)
+        if emitter is not None:
+            self.connect(emitter, callback)
+
+    def disconnect_all(self) -> None:
+        """Stop listening; nothing happens if it was done before."""
+        pairs, self._pairs = self._pairs, []
+        for emitter, callback in pairs:
+            with contextlib.suppress(Exception):  # the emitter may be gone already
+                emitter.disconnect(callback)

@@ -1,0 +1,92 @@
+"""Where the engine computes and how long a run will take, as the panel shows it."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_osvos._qt.background import Background
+from napari_osvos._qt.data_section import DataSection
+from napari_osvos._qt.engine_bridge import EngineBridge
+from napari_osvos._qt.expected_time import ExpectedTime
+from napari_osvos._qt.paint_watch import PaintWatch
+from napari_osvos._qt.quality_dial import DIAL
+from napari_osvos._qt.run_section import RunSection
+from napari_osvos._qt.settings_section import SettingsSection
+from napari_osvos.painted_frames import annotations_of
+from napari_osvos.worker.events import Calibrated, EngineDied, EngineReady, Event
+
+
+class EstimateDesk(QObject):
+    """Marks the dial with times, by the engine's calibration, the movie and the size of the painted objects.
+
+    Signals
+    -------
+    said : str, str, str
+        A sentence, its kind and details.
+    """
+
+    said = Signal(str, str, str)
+
+    def __init__(
+        self,
+        data: DataSection,
+        section: RunSection,
+        settings: SettingsSection,
+        watch: PaintWatch,
+        bridge: EngineBridge,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._data, self._section, self._settings = data, section, settings
+        self._watch, self._bridge = watch, bridge
+        self.expected = ExpectedTime()
+        self._measure = Background(self)
+        self._measure.done.connect(self._take_diameter)
+        bridge.told.connect(self._take_news)
+        settings.changed.connect(self.estimate)
+        data.movie_changed.connect(self.estimate)
+        watch.changed.connect(self._measure_objects)
+
+    def _take_news(self, news: list[Event]) -> None:
+        for event in news:
+            if isinstance(event, EngineReady):
+                self._section.tell_device(f"Computes on {event.device_words}", event.why_not_gpu, event.remedy)
+                self._settings.offer_devices(event.devices)
+            elif isinstance(event, Calibrated):
+                self.expected.calibration = event.calibration
+                self.estimate()
+            elif isinstance(event, EngineDied):
+                self._section.tell_device("The engine has ended; the next run starts it again.", "", "")
+                if not self._bridge.had_run:  # else it is told with the run
+                    self.said.emit(event.message, "warning", event.details)
+
+    def estimate(self) -> None:
+        """Mark the dial with the time that each quality will take."""
+        movie = self._data.movie
+        if movie is None:
+            self._section.dial.expect({})
+            return
+        seconds = {}
+        try:
+            clip = movie.clip()
+            for quality in DIAL:
+                expected = self.expected.of(clip, self._settings.tuning_config(quality))
+                if expected is not None:
+                    seconds[quality] = sum(expected)
+        except ValueError as error:
+            self.said.emit(str(error), "warning", "")
+        self._section.dial.expect(seconds)
+
+    def _measure_objects(self) -> None:
+        """Look how large the painted objects are, since small ones are enlarged and take longer."""
+        painted, movie = self._watch.painted, self._data.movie
+        if painted is None or movie is None or not painted.frames or self._measure.is_busy:
+            return
+        few = {one.frame: movie.axes.read_frame(self._watch.array, one.frame) for one in painted.frames[:2]}
+        axes = movie.axes
+        self._measure.start(lambda: annotations_of(few, axes).object_diameter())
+
+    def _take_diameter(self, diameter: float) -> None:
+        if abs(diameter - self.expected.diameter) > 1:
+            self.expected.diameter = diameter
+            self.estimate()

@@ -1,0 +1,129 @@
+"""The list of annotated frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QSpinBox,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_osvos.painted_frames import PaintedFrame
+
+_HINT = (
+    "Paint the objects of one frame, each with its own label (M: next label). What you leave unpainted is background."
+)
+_PARTIAL = "Tick a frame that you painted in part only: its unpainted pixels are then unknown, not background."
+# The header takes the colours of the theme rather than those of the system.
+_HEADER = "QHeaderView::section { background: transparent; border: none; padding: 1px 8px 1px 2px; }"
+MOST_ROWS = 6
+
+
+class FramesSection(QWidget):
+    """Painted frames: click one to go there, tick it if it is painted in part only.
+
+    Signals
+    -------
+    wanted : int
+        Go to this frame.
+    partial_set : int, bool
+        The frame is painted in part only, or completely.
+    background_changed
+        Another label paints background.
+    """
+
+    wanted = Signal(int)
+    partial_set = Signal(int, bool)
+    background_changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.hint = QLabel(_HINT, wordWrap=True)
+        self.list = QTreeWidget()
+        self.list.setColumnCount(3)
+        self.list.setHeaderLabels(["Frame", "Objects", "Painted in part"])
+        self.list.setRootIsDecorated(False)
+        self.list.setUniformRowHeights(True)
+        self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.list.setAccessibleName("Annotated frames")
+        self.list.setToolTip(f"Click a frame to go there. {_PARTIAL}")
+        header = self.list.header()
+        if header is not None:
+            header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+            header.setStretchLastSection(True)
+            header.setStyleSheet(_HEADER)
+        self.background = QSpinBox(minimum=0, maximum=65535)
+        self.background.setSpecialValueText("none")
+        self.background.setToolTip(
+            "In a frame painted in part, paint some background with this label, so that the network knows what it is."
+        )
+        self._background_row = QWidget()
+        row = QHBoxLayout(self._background_row)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(QLabel("Label that paints background"), 1)
+        row.addWidget(self.background)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.hint, self.list, self._background_row):
+            column.addWidget(widget)
+        self.list.itemClicked.connect(self._clicked)
+        self.list.itemActivated.connect(self._clicked)
+        self.background.valueChanged.connect(self.background_changed)
+        self._shown: tuple[PaintedFrame, ...] = ()
+        self.show_frames(())
+
+    @property
+    def background_label(self) -> int | None:
+        """The label that paints background, where a frame is painted in part; None without."""
+        return self.background.value() or None if self._background_row.isVisibleTo(self) else None
+
+    def show_frames(self, frames: Sequence[PaintedFrame], in_view: int | None = None) -> None:
+        """List the painted frames, the one in view highlighted."""
+        frames = tuple(frames)
+        blocked = self.list.blockSignals(True)
+        if frames != self._shown:
+            self._shown = frames
+            self.list.clear()
+            for painted in frames:
+                item = QTreeWidgetItem([str(painted.frame), str(painted.n_objects), ""])
+                item.setData(0, Qt.ItemDataRole.UserRole, painted.frame)
+                self.list.addTopLevelItem(item)
+                box = QCheckBox()
+                box.setChecked(painted.partial)
+                box.setToolTip(_PARTIAL)
+                box.setProperty("frame", painted.frame)
+                box.toggled.connect(self._ticked)
+                self.list.setItemWidget(item, 2, box)
+            self._fit_height()
+        current = next((i for i, painted in enumerate(frames) if painted.frame == in_view), None)
+        self.list.setCurrentItem(None if current is None else self.list.topLevelItem(current))
+        self.list.blockSignals(blocked)
+        self.hint.setVisible(not frames)
+        self.list.setVisible(bool(frames))
+        self._background_row.setVisible(any(painted.partial for painted in frames))
+
+    def _fit_height(self) -> None:
+        header = self.list.header()
+        row = max(self.list.sizeHintForRow(0), 18)
+        above = header.sizeHint().height() if header is not None else 0
+        rows = min(max(len(self._shown), 1), MOST_ROWS)
+        self.list.setFixedHeight(above + row * rows + 2 * self.list.frameWidth() + 4)
+
+    def _clicked(self, item: QTreeWidgetItem, column: int) -> None:
+        if column != 2:
+            self.wanted.emit(int(item.data(0, Qt.ItemDataRole.UserRole)))
+
+    def _ticked(self, partial: bool) -> None:
+        box = self.sender()
+        if box is not None:
+            self.partial_set.emit(int(box.property("frame")), partial)

@@ -1,0 +1,200 @@
+"""The dock widget "OSVOS segmentation"."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from napari.utils.theme import get_theme
+from napari.viewer import Viewer
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer
+from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+
+from napari_osvos._qt.connections import Connections
+from napari_osvos._qt.data_section import DataSection
+from napari_osvos._qt.engine_bridge import EngineBridge
+from napari_osvos._qt.estimate_desk import EstimateDesk
+from napari_osvos._qt.fold import Fold
+from napari_osvos._qt.frames_section import FramesSection
+from napari_osvos._qt.keep_desk import KeepDesk
+from napari_osvos._qt.keep_section import KeepSection
+from napari_osvos._qt.messages import Message
+from napari_osvos._qt.paint_desk import PaintDesk
+from napari_osvos._qt.paint_watch import PaintWatch
+from napari_osvos._qt.progress_section import ProgressSection
+from napari_osvos._qt.recovery_desk import RecoveryDesk
+from napari_osvos._qt.run_control import RunControl
+from napari_osvos._qt.run_desk import RunDesk
+from napari_osvos._qt.run_section import RunSection
+from napari_osvos._qt.session_keeper import SessionKeeper
+from napari_osvos._qt.settings_section import SettingsSection
+from napari_osvos._qt.shortcuts import Shortcuts
+
+
+class Panel(QWidget):
+    """Paint, segment, see it learn, refine.
+
+    Everything it started or connected to ends with it: when its dock is closed, and when the viewer is.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+    """
+
+    def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer: Any = napari_viewer
+        self._connections = Connections()
+        self._closed = False
+        self.offer = Message()
+        self.data = DataSection(napari_viewer, self._connections)
+        self.frames = FramesSection()
+        self.run = RunSection()
+        self.progress = ProgressSection()
+        self.settings = SettingsSection()
+        self.keep = KeepSection(napari_viewer, self._connections)
+        self._lay_out()
+        self.bridge = EngineBridge(self)
+        self.watch = PaintWatch(napari_viewer, self)
+        self.keeper = SessionKeeper(self.watch, self.plain_settings, self)
+        self.control = RunControl(napari_viewer, self.bridge, self)
+        self.paint_desk = PaintDesk(
+            napari_viewer, self.data, self.frames, self.watch, self.keeper, self._connections, self
+        )
+        self.recovery_desk = RecoveryDesk(
+            napari_viewer, self.data, self.offer, self.paint_desk, self.watch, self.keeper, self
+        )
+        self.estimate_desk = EstimateDesk(self.data, self.run, self.settings, self.watch, self.bridge, self)
+        self.run_desk = RunDesk(
+            self.data, self.frames, self.run, self.settings, self.progress, self.watch, self.keeper,
+            self.estimate_desk, self.control, self,
+        )  # fmt: skip
+        self.keep_desk = KeepDesk(self.keep, self.run, self.run_desk, self.keeper, self)
+        self.keeper.said.connect(self.run_desk.say)
+        self.recovery_desk.restored.connect(self.restore_settings)
+        self._connections.connect(napari_viewer.events.theme, self._take_theme)
+        self._take_theme()
+        self._shortcuts = Shortcuts(
+            napari_viewer,
+            {
+                "Shift-S": self.run_desk.segment,
+                "Shift-X": self.control.cancel,
+                "Shift-N": self.paint_desk.new_annotations,
+            },
+        )
+        # what has to end even if Qt takes the panel down without a word, as when the window is destroyed
+        self.destroyed.connect(_Farewell(self))
+        QTimer.singleShot(0, self.bridge.engine.start)
+
+    def sizeHint(self) -> QSize:
+        """A width at which nothing is cropped."""
+        return QSize(360, 720)
+
+    def _lay_out(self) -> None:
+        column = QVBoxLayout()
+        column.setContentsMargins(8, 8, 8, 8)
+        column.setSpacing(6)
+        column.addWidget(self.offer)
+        for title, section in (("Movie", self.data), ("Annotated frames", self.frames), ("Segment", self.run)):
+            column.addWidget(_heading(title))
+            column.addWidget(section)
+        column.addWidget(self.progress)
+        self.keep_fold, self.settings_fold = Fold("Keep", self.keep), Fold("More settings", self.settings)
+        column.addWidget(self.keep_fold)
+        column.addWidget(self.settings_fold)
+        column.addStretch(1)
+        inner = QWidget()
+        inner.setLayout(column)
+        scroll = QScrollArea(widgetResizable=True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(inner)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+        self.setMinimumWidth(300)
+
+    # -- settings ------------------------------------------------------------------------------
+
+    def plain_settings(self) -> dict[str, Any]:
+        """Return what is set in the panel, as plain data for the session folder."""
+        movie, painted = self.data.movie, self.watch.painted
+        return {
+            "quality": self.run.dial.quality,
+            "axes": None if movie is None else movie.axes.letters,
+            "channels": None if movie is None or movie.channels is None else list(movie.channels),
+            "partial": sorted(painted.partial) if painted is not None else [],
+            "background_label": self.frames.background.value(),
+            "advanced": self.settings.plain(),
+        }
+
+    def restore_settings(self, plain: dict[str, Any]) -> None:
+        """Set what `plain_settings` returned; what is missing or damaged stays as it is."""
+        self.run.dial.quality = str(plain.get("quality", self.run.dial.quality))
+        self.frames.background.setValue(int(plain.get("background_label") or 0))
+        advanced = plain.get("advanced")
+        if isinstance(advanced, dict):
+            self.settings.restore(advanced)
+        if self.watch.painted is not None:
+            for frame in plain.get("partial") or ():
+                self.watch.painted.set_partial(int(frame), True)
+            self.paint_desk.list_frames()
+
+    def _take_theme(self, event: Any = None) -> None:
+        theme = get_theme(self._viewer.theme)
+        background, text, curve = (getattr(theme, name).as_hex() for name in ("background", "text", "current"))
+        self.progress.plot.colour(background, text, curve)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def close_down(self) -> None:
+        """End the run, the engine and the session, and let go of the viewer; may be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        self._connections.disconnect_all()
+        self._shortcuts.release()
+        self.control.close()
+        self.progress.end()
+        self.keeper.close()
+        self.bridge.close()
+        self.paint_desk.leave()
+        self.data.leave()
+        self.keep.target.leave()
+
+    def event(self, event: QEvent) -> bool:
+        """Close down when the dock is closed: napari then takes the panel out of it."""
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None and not self._closed:
+            self.close_down()
+            self.deleteLater()
+        return bool(super().event(event))
+
+    def closeEvent(self, event: Any) -> None:
+        """Close down when it was a window of its own."""
+        self.close_down()
+        super().closeEvent(event)
+
+
+class _Farewell:
+    """Ends what is not Qt's, after Qt has destroyed the panel."""
+
+    def __init__(self, panel: Panel) -> None:
+        self._connections = panel._connections
+        self._shortcuts = panel._shortcuts
+        self._keeper = panel.keeper
+        self._engine = panel.bridge.engine
+
+    def __call__(self, destroyed: Any = None) -> None:
+        self._engine.close()
+        self._connections.disconnect_all()
+        with contextlib.suppress(Exception):
+            self._shortcuts.release()
+        self._keeper.end_sessions()
+
+
+def _heading(title: str) -> QLabel:
+    heading = QLabel(title)
+    font = heading.font()
+    font.setBold(True)
+    heading.setFont(font)
+    return heading

@@ -1,0 +1,172 @@
+"""The layers that a round of segmentation writes: masks, and probabilities where they are asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils.colormaps import label_colormap
+
+from napari_osvos._qt.layer_combo import FILLED_BY_A_RUN
+from napari_osvos._qt.movie_layer import LARGEST_IN_MEMORY, MovieLayer
+
+ZARR_CHUNK = 1024
+# The first label is turquoise: masks must not look like what is painted, which has napari's own colours.
+MASK_COLOURS = {"num_colors": 49, "seed": 0.12}
+
+
+class RoundLayers:
+    """Masks and probabilities of one round, filled frame by frame while they are shown.
+
+    Frames are written by the thread in which they come; layers are touched in the thread of the viewer only.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    movie : MovieLayer
+    number : int
+        Of the round, from 1; in the name of the layers.
+    probabilities : bool
+        Whether there is a layer of probabilities.
+    folder : Path
+        Where the arrays of a movie that is too large for memory are kept.
+    """
+
+    def __init__(self, viewer: Any, movie: MovieLayer, number: int, probabilities: bool, folder: Path) -> None:
+        self._viewer, self.movie, self.number = viewer, movie, number
+        self._folder = folder
+        self.filled: set[int] = set()
+        self._previewed: set[int] = set()
+        self._lock = threading.Lock()
+        self._open = True
+        self._placement = movie.placement()
+        self._name = movie.name
+        self.labels = self._new_array("masks", np.dtype(np.uint16))
+        self.probabilities = self._new_array("probabilities", np.dtype(np.float32)) if probabilities else None
+        self.labels_layer: Any = None
+        self.probability_layer: Any = None
+
+    def _new_array(self, what: str, dtype: np.dtype[Any]) -> Any:
+        shape = self.movie.axes.labels_layer_shape
+        if int(np.prod(shape, dtype=np.int64)) * dtype.itemsize <= LARGEST_IN_MEMORY:
+            return np.zeros(shape, dtype)
+        import zarr
+
+        path = self._folder / f"{self.movie.name} {what} {self.number}.zarr".replace("/", "_")
+        whole = [letter in "YX" for letter in self._letters()]
+        chunks = tuple(min(n, ZARR_CHUNK) if w else 1 for n, w in zip(shape, whole, strict=True))
+        return zarr.create_array(str(path), shape=shape, dtype=dtype, chunks=chunks, overwrite=True)
+
+    def _letters(self) -> str:
+        axes = self.movie.axes
+        letters = axes.letters.rstrip("S") if axes.ndim < len(axes.letters) else axes.letters
+        return letters[-len(axes.labels_layer_shape) :]
+
+    # -- in any thread -------------------------------------------------------------------------
+
+    def write(self, frame: int, labels: Any, probability: Any = None) -> None:
+        """Write a finished frame."""
+        with self._lock:
+            if not self._open:
+                return
+            self.movie.axes.write_frame(self.labels, frame, labels)
+            if self.probabilities is not None and probability is not None:
+                self.movie.axes.write_frame(self.probabilities, frame, probability)
+            self.filled.add(frame)
+
+    def write_preview(self, frame: int, z: int | None, plane: Any, probability: Any = None) -> None:
+        """Write what is learned so far of a plane (Y, X), unless the frame is finished."""
+        axes = self.movie.axes
+        with self._lock:
+            if not self._open or frame in self.filled:
+                return
+            for array, values in ((self.labels, plane), (self.probabilities, probability)):
+                if array is None or values is None:
+                    continue
+                if axes.has_depth:
+                    stack = axes.read_frame(array, frame)
+                    stack[z or 0] = values
+                    values = stack
+                axes.write_frame(array, frame, np.asarray(values, array.dtype))
+            self._previewed.add(frame)
+
+    # -- in the thread of the viewer -----------------------------------------------------------
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the masks are shown: their layer is there, and nobody gave it other pixels."""
+        layer = self.labels_layer
+        return layer is not None and layer in self._viewer.layers and layer.data is self.labels
+
+    def show(self) -> None:
+        """Add the layers, the masks on top; what is selected stays selected."""
+        for _ in self.show_step_by_step():
+            pass
+
+    def show_step_by_step(self) -> Iterator[None]:
+        """Do what `show` does, bit by bit: a new layer holds the viewer up for some 0.2 s."""
+        selected = set(self._viewer.layers.selection)
+        if self.probabilities is not None:
+            self.probability_layer = Image(
+                self.probabilities,
+                name=f"{self._name} probabilities {self.number}",
+                contrast_limits=(0, 1),
+                colormap="inferno",
+                blending="additive",
+                visible=False,
+                metadata={FILLED_BY_A_RUN: self.number},
+                **self._placement,
+            )
+            self._viewer.add_layer(self.probability_layer)
+            yield
+        self.labels_layer = Labels(
+            self.labels,
+            name=f"{self._name} masks {self.number}",
+            opacity=0.5,
+            colormap=label_colormap(**MASK_COLOURS),
+            metadata={FILLED_BY_A_RUN: self.number},
+            **self._placement,
+        )
+        self._viewer.add_layer(self.labels_layer)
+        yield
+        self._viewer.layers.selection = selected & set(self._viewer.layers)
+
+    def refresh(self) -> None:
+        """Show what was written of the frame in view."""
+        for layer in (self.labels_layer, self.probability_layer):
+            if layer is not None and layer in self._viewer.layers and layer.visible:
+                layer.refresh(highlight=False, extent=False, thumbnail=False)
+
+    def finish(self) -> bool:
+        """End the round: wipe previews of frames that were not finished.
+
+        Returns
+        -------
+        bool
+            Whether the masks are in a layer that had to be added anew, because theirs was deleted.
+        """
+        with self._lock:
+            self._open = False
+            shape = self.movie.axes.labels_shape[1:]
+            for frame in self._previewed - self.filled:
+                for array in (self.labels, self.probabilities):
+                    if array is not None:
+                        self.movie.axes.write_frame(array, frame, np.zeros(shape, array.dtype))
+        anew = not self.is_shown
+        if anew:
+            self.show()
+        else:
+            self.labels_layer.refresh()  # with its thumbnail
+        return anew
+
+    def discard(self) -> None:
+        """End the round and take its layers away."""
+        with self._lock:
+            self._open = False
+        for layer in (self.labels_layer, self.probability_layer):
+            if layer is not None and layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)

@@ -1,0 +1,89 @@
+"""A run, going on or over, and what is said of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_osvos._qt.quality_dial import time_in_words
+from napari_osvos._qt.round_layers import RoundLayers
+from napari_osvos._qt.wish import Wish
+from napari_osvos.worker.events import Cancelled, EngineDied, Event, Failed, Finished, FrameDone, TrainingProgress
+
+
+@dataclass(eq=False)
+class Run:
+    """A run, going on or over.
+
+    Attributes
+    ----------
+    wish : Wish
+        What was asked for.
+    number : int
+        Of the round.
+    layers : RoundLayers
+        What it fills.
+    expected : (float, float) or None
+        Seconds that learning and filling were thought to take.
+    phase : str
+        ``learning``, ``filling`` or ``over``.
+    learned_in : float
+        Seconds of learning.
+    filled_in : float
+        Seconds from there to the last frame.
+    segmenter : Path or None
+        Where the fine-tuned segmenter is.
+    cut_short : bool
+        Whether it was stopped before learning was over: a command would not learn the same.
+    """
+
+    wish: Wish
+    number: int
+    layers: RoundLayers
+    expected: tuple[float, float] | None
+    phase: str
+    learned_in: float = 0.0
+    filling_since: float = 0.0
+    filled_in: float = 0.0
+    segmenter: Path | None = None
+    cut_short: bool = False
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is something to learn from."""
+        return self.wish.frames is not None
+
+
+def progress_of_learning(run: Run, point: TrainingProgress) -> tuple[float, str, float]:
+    """Return the share of the whole run that is done, what is being done, and the seconds left."""
+    left = point.seconds_left + (run.expected[1] if run.expected else 0.0)
+    share = point.seconds / max(point.seconds + left, 1e-6)
+    return share, f"Learning, step {point.step} of {point.steps}", left
+
+
+def progress_of_filling(run: Run, event: FrameDone) -> tuple[float, str, float]:
+    """Return the share of the whole run that is done, what is being done, and the seconds left."""
+    spent = run.learned_in + run.filled_in
+    share = spent / max(spent + event.seconds_left, 1e-6)
+    return share, f"Filling, frame {event.done} of {event.total}", event.seconds_left
+
+
+def words_at_the_end(run: Run, event: Event, kept: int) -> tuple[str, str, str]:
+    """Return a sentence for the user, its kind and details.
+
+    Parameters
+    ----------
+    run : Run
+    event : Event
+        What ended it.
+    kept : int
+        Frames that are finished and stay.
+    """
+    rest = f" The {kept} frames done are in {run.layers.labels_layer.name!r}." if kept else ""
+    if isinstance(event, Finished) and kept:
+        some = f"The {event.frames} frames done are" if event.stopped else f"{event.frames} frames are"
+        return f"{some} in {run.layers.labels_layer.name!r}, after {time_in_words(event.seconds)}.", "done", ""
+    if isinstance(event, (Failed, EngineDied)):
+        return event.message + rest, "error", event.details
+    what = "Cancelled." if isinstance(event, Cancelled) else "Stopped."
+    return what + (rest or " Nothing of this run was kept."), "info", ""

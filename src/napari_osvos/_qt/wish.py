@@ -1,0 +1,115 @@
+"""What the user asks for at the press of a button: one frozen snapshot of layers and controls."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from napari_osvos._qt.movie_layer import MovieLayer
+from napari_osvos.config import FineTuneConfig, PredictConfig
+from napari_osvos.painted_frames import annotations_of
+from napari_osvos.session import SessionFolder
+from napari_osvos.worker.request import Request
+
+# Pixels by which a movie in memory is told to be the same as before.
+_LOOKED_AT = 50_000
+_numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """One run as the user wants it.
+
+    Attributes
+    ----------
+    movie : MovieLayer
+        What is to be segmented.
+    frames : mapping or None
+        {frame: copy of its paint}; None to apply `segmenter` as it is.
+    partial : frozenset of int
+        Frames of which unpainted pixels are unknown.
+    background_label : int or None
+        Label that paints background.
+    tuning, prediction
+        Settings.
+    parent : str
+        General network to start from.
+    segmenter : Path or None
+        What to learn on from, or to apply.
+    device, threads, probabilities
+        As `Request`.
+    session : SessionFolder
+        Where segmenter and large arrays are kept.
+    """
+
+    movie: MovieLayer
+    session: SessionFolder
+    frames: Mapping[int, Any] | None = None
+    partial: frozenset[int] = frozenset()
+    background_label: int | None = None
+    tuning: FineTuneConfig = field(default_factory=FineTuneConfig)
+    prediction: PredictConfig | None = None
+    parent: str = "lite"
+    segmenter: Path | None = None
+    device: str = "auto"
+    threads: int | None = None
+    probabilities: bool = False
+
+    def request(self, in_view: tuple[int, int], keep: Path | None) -> Request:
+        """Return what the engine is asked.
+
+        Parameters
+        ----------
+        in_view : (int, int)
+            Frame and slice on the screen.
+        keep : Path or None
+            Where the segmenter is to be kept.
+
+        Raises
+        ------
+        ValueError
+            If nothing is painted or the paint cannot be learned from; one sentence.
+        """
+        clip = self.movie.clip()
+        annotations = None
+        if self.frames is not None:
+            annotations = annotations_of(
+                self.frames, self.movie.axes, partial=self.partial, background_label=self.background_label
+            )
+            annotations.check_against(clip)
+        return Request(
+            clip=clip,
+            annotations=annotations,
+            tuning=self.tuning,
+            prediction=self.prediction,
+            parent=self.parent,
+            start=self.segmenter,
+            device=self.device,
+            threads=self.threads,
+            frame_in_view=in_view[0],
+            z_in_view=in_view[1],
+            probabilities=self.probabilities,
+            keep=keep,
+            movie_token=movie_token(self.movie),
+        )
+
+
+def movie_token(movie: MovieLayer) -> str:
+    """Return a word that is the same as long as the pixels of a movie are.
+
+    A movie in memory may be changed in place: some of its pixels are looked at.
+    """
+    array = movie.array
+    seen = _numbers.setdefault(movie.layer, len(_numbers))
+    sample = 0
+    if type(array) is np.ndarray:
+        step = max(1, array.size // _LOOKED_AT) | 1  # odd, so that it does not fall on the same column again and again
+        sample = zlib.crc32(array.reshape(-1)[::step].tobytes() if array.flags.c_contiguous else b"")
+    return f"{os.getpid()}-{seen}-{id(array):x}-{movie.axes.letters}-{movie.channels}-{array.shape}-{sample:x}"

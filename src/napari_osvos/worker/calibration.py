@@ -1,0 +1,94 @@
+"""How fast an engine is, and how long a run will take on it. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_osvos.config import FineTuneConfig
+
+CALIBRATION_CROPS = 2
+CALIBRATION_CROP_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How fast an engine is.
+
+    Attributes
+    ----------
+    device : str
+        Where it was measured.
+    seconds_per_step : float
+        One update of the weights from two crops of 256 x 256 network pixels.
+    seconds_per_megapixel : float
+        Prediction of a million network pixels.
+    """
+
+    device: str
+    seconds_per_step: float
+    seconds_per_megapixel: float
+
+
+def estimated_seconds(
+    calibration: Calibration,
+    tuning: FineTuneConfig | None,
+    *,
+    n_planes: int,
+    plane_shape: tuple[int, int],
+    zoom: float = 1.0,
+    flips: bool | None = None,
+) -> tuple[float, float]:
+    """Return how long a run will take: seconds of learning, and of filling the movie.
+
+    Parameters
+    ----------
+    calibration : Calibration
+        Of the engine.
+    tuning : FineTuneConfig or None
+        Settings of the learning; None where a segmenter is only applied.
+    n_planes : int
+        Planes to fill, T * Z.
+    plane_shape : (int, int)
+        Y, X of a plane in pixels.
+    zoom : float
+        Network pixels per movie pixel, above 0: `expected_zoom`, or that of the segmenter.
+    flips : bool, optional
+        Whether mirror images are averaged; by default as `tuning` has it (quality ``best``).
+
+    Returns
+    -------
+    learning, filling : float
+        Seconds; both estimates.
+    """
+    learning = 0.0
+    megapixels = plane_shape[0] * plane_shape[1] * zoom**2 / 1e6
+    if tuning is not None:
+        learning = tuning.planned_steps * _seconds_per_step(calibration, tuning, megapixels)
+        if tuning.seconds is not None:
+            learning = tuning.seconds
+        if flips is None:
+            flips = tuning.quality == "best"
+    filling = n_planes * megapixels * calibration.seconds_per_megapixel * (4 if flips else 1)
+    return learning, filling
+
+
+def expected_zoom(tuning: FineTuneConfig, object_diameter: float) -> float:
+    """Return the network pixels per movie pixel that fine-tuning will choose.
+
+    Parameters
+    ----------
+    tuning : FineTuneConfig
+        Settings of the learning.
+    object_diameter : float
+        Of the painted objects in pixels, at least 1; see `Annotations.object_diameter`.
+    """
+    if tuning.quality == "published":
+        return 1.0
+    return min(max(tuning.object_diameter / max(object_diameter, 1.0), 1 / 16), tuning.largest_zoom)
+
+
+def _seconds_per_step(calibration: Calibration, tuning: FineTuneConfig, megapixels: float) -> float:
+    if tuning.quality == "published":  # a whole frame a step; forward, backward and update are some three predictions
+        return 3 * megapixels * calibration.seconds_per_megapixel
+    pixels = tuning.crops * tuning.crop_size**2
+    return calibration.seconds_per_step * pixels / (CALIBRATION_CROPS * CALIBRATION_CROP_SIZE**2)

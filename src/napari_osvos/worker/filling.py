@@ -1,0 +1,104 @@
+"""The filling part of a run: the frame in view first, then outwards from it, in whatever order the view moves."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Collection, Iterator
+
+from napari_osvos.clip import Clip
+from napari_osvos.segmenter import FramePrediction, Segmenter
+from napari_osvos.worker.controls import Controls, FillingStopped
+from napari_osvos.worker.events import FrameDone
+from napari_osvos.worker.learning import Tell
+from napari_osvos.worker.memory import OUT_OF_MEMORY, free_memory, smaller_tile
+from napari_osvos.worker.remote_planes import RemotePlanes
+
+PACE_FRAMES = 8
+"""Frames whose time tells how long the others will take."""
+
+
+def nearest_frame(left: Collection[int], view: int) -> int:
+    """Return the frame that is next: the nearest to the one in view, the later of two."""
+    return min(left, key=lambda t: (abs(t - view), t < view))
+
+
+class Filling:
+    """Predicts every frame of a movie.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+        Which predicts; its tile is made smaller where memory runs out.
+    clip : Clip
+        The movie, over `planes`.
+    planes : RemotePlanes
+        The next frame is asked for while the present one is predicted.
+    controls : Controls
+        Which frame is in view.
+    """
+
+    def __init__(self, segmenter: Segmenter, clip: Clip, planes: RemotePlanes, controls: Controls) -> None:
+        self.segmenter, self.clip, self.planes, self.controls = segmenter, clip, planes, controls
+        self.left = set(range(clip.n_frames))
+        self.done = 0
+
+    def run(self, tell: Tell, probabilities: bool) -> bool:
+        """Predict until no frame is left; return whether the user ended it before.
+
+        Raises
+        ------
+        RunCancelled
+            If the user cancels.
+        OSError
+            If a plane cannot be read.
+        """
+        total = len(self.left)
+        recent: deque[float] = deque(maxlen=PACE_FRAMES)
+        began = time.perf_counter()
+        try:
+            for prediction in self._predictions():
+                recent.append(time.perf_counter() - began)
+                left = len(self.left) - 1
+                tell(
+                    FrameDone(
+                        prediction.frame,
+                        prediction.labels,
+                        prediction.probability if probabilities else None,
+                        prediction.confidence,
+                        self.done + 1,
+                        total,
+                        sum(recent) / len(recent) * left,
+                    )
+                )
+                self.left.discard(prediction.frame)
+                self.done += 1
+                self.controls.wait_while_paused()
+                began = time.perf_counter()
+        except FillingStopped:
+            return bool(self.left)
+        return False
+
+    def _predictions(self) -> Iterator[FramePrediction]:
+        while self.left:
+            try:
+                yield from self.segmenter.iter_frames(self.clip, self._order())
+            except OUT_OF_MEMORY as error:
+                smaller = smaller_tile(error, self.segmenter.config)
+                if smaller is None:
+                    raise
+                self.segmenter.config = smaller
+            else:
+                return
+            free_memory()  # only here is the error gone, and with it what it kept alive
+
+    def _order(self) -> Iterator[int]:
+        while self.left:
+            self.controls.wait_while_paused()
+            view = self.controls.wishes.frame
+            t = nearest_frame(self.left, view)
+            following = self.left - {t}
+            frames = [t, nearest_frame(following, view)] if following else [t]
+            depth = self.clip.depth
+            self.planes.prefetch(p for frame in frames for p in range(frame * depth, (frame + 1) * depth))
+            yield t

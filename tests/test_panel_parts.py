@@ -1,0 +1,198 @@
+"""Parts of the panel by themselves: forms, dial, layers of a round, news from the engine. No engine is started."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari", reason="the panel needs napari and a Qt binding")
+
+from panel_driver import run_events, wait_until
+
+from napari_osvos._qt import round_layers
+from napari_osvos._qt.engine_bridge import EngineBridge
+from napari_osvos._qt.expected_time import ExpectedTime
+from napari_osvos._qt.messages import Message
+from napari_osvos._qt.movie_layer import MovieLayer, guessed_axes
+from napari_osvos._qt.quality_dial import QualityDial, time_in_words
+from napari_osvos._qt.settings_section import ConfigForm, SettingsSection
+from napari_osvos.clip import Clip
+from napari_osvos.config import FineTuneConfig, PredictConfig
+from napari_osvos.worker.calibration import Calibration
+from napari_osvos.worker.events import FrameDone, Preview, TrainingProgress
+
+
+def kept(qtbot: Any, widget: Any) -> Any:
+    qtbot.addWidget(widget)
+    return widget
+
+
+@pytest.mark.parametrize("config", [FineTuneConfig, PredictConfig])
+def test_every_number_goes_through_the_form_unchanged(qtbot: Any, config: Any) -> None:
+    numbers = [s.name for s in dataclasses.fields(config) if isinstance(s.default, (int, float, type(None)))]
+    numbers = [name for name in numbers if not isinstance(getattr(config(), name), bool)]
+    form = kept(qtbot, ConfigForm(config, numbers))
+    assert form.values() == {}
+    assert config.from_dict(form.values()) == config()
+    given = {name: getattr(config(), name) for name in numbers if getattr(config(), name) is not None}
+    if config is FineTuneConfig:
+        given |= {"learning_rate": 1e-8, "steps": 7, "seconds": 0.1}
+    form.fill(given)
+    assert form.values() == given
+
+
+def test_a_wrong_number_is_named(qtbot: Any) -> None:
+    form = kept(qtbot, ConfigForm(FineTuneConfig, ["crops", "learning_rate"]))
+    form.editors["crops"].setText("many")
+    with pytest.raises(ValueError, match="Crops is 'many'; it must be a number."):
+        form.values()
+    form.editors["crops"].setText("0")
+    with pytest.raises(ValueError, match="crops is 0; it must be from 1 to 256"):
+        form.values()
+
+
+def test_settings_survive_being_saved(qtbot: Any) -> None:
+    settings = kept(qtbot, SettingsSection())
+    settings.offer_devices(["cuda:0", "cpu"])
+    settings.probabilities.setChecked(True)
+    settings.device.setCurrentIndex(2)
+    settings.threads.setValue(3)
+    settings.tuning.fill({"steps": 9})
+    plain = settings.plain()
+    other = kept(qtbot, SettingsSection())
+    other.offer_devices(["cuda:0", "cpu"])
+    other.restore(plain)
+    assert other.plain() == plain
+    assert other.tuning_config("fast") == FineTuneConfig(quality="fast", steps=9)
+    other.restore({"threads": "x", "tuning": 3, "device": "gone"})  # a damaged file
+    assert other.device_name == "auto"
+
+
+def test_the_dial_says_how_long_it_will_take(qtbot: Any) -> None:
+    dial = kept(qtbot, QualityDial())
+    assert dial.quality == "balanced"
+    assert dial.words.text() == "Balanced"
+    dial.expect({"fast": 5.2, "balanced": 130})
+    assert dial.words.text() == "Balanced · about 2 min"
+    dial.quality = "fast"
+    assert dial.words.text() == "Fast · about 5 s"
+    assert [time_in_words(s) for s in (0.2, 61, 600, 7200)] == ["1 s", "61 s", "10 min", "2.0 h"]
+
+
+def test_expectations_are_corrected_by_what_a_run_took() -> None:
+    expected = ExpectedTime()
+    clip, tuning = Clip(np.zeros((10, 100, 100), np.uint8)), FineTuneConfig(quality="fast")
+    assert expected.of(clip, tuning) is None
+    expected.calibration = Calibration("cpu", seconds_per_step=0.1, seconds_per_megapixel=1.0)
+    thought = expected.of(clip, tuning)
+    assert thought is not None
+    for _ in range(8):
+        now = expected.of(clip, tuning)
+        assert now is not None
+        expected.correct(now, 2 * thought[0], None)
+    corrected = expected.of(clip, tuning)
+    assert corrected is not None
+    assert corrected[0] == pytest.approx(2 * thought[0], rel=0.01)
+    assert corrected[1] == thought[1]
+
+
+def test_a_message_unfolds_its_details(qtbot: Any) -> None:
+    message = kept(qtbot, Message())
+    assert message.isHidden()
+    message.say("It failed.", "error", details="line 1\nline 2", action="Mend it")
+    assert not message.isHidden()
+    assert message.details == "line 1\nline 2"
+    with qtbot.waitSignal(message.acted):
+        message.press()
+    message.clear()
+    assert message.isHidden()
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+        self.frames: list[int] = []
+
+    def write(self, frame: int, labels: Any, probability: Any = None) -> None:
+        self.threads.add(threading.get_ident())
+        self.frames.append(frame)
+
+    def write_preview(self, frame: int, z: int | None, plane: Any, probability: Any = None) -> None:
+        self.threads.add(threading.get_ident())
+
+
+def test_news_come_bundled_and_frames_are_written_outside_the_thread_of_the_viewer(qtbot: Any) -> None:
+    bridge = EngineBridge()
+    bridge.sink = sink = Sink()
+    bundles: list[list[Any]] = []
+    bridge.told.connect(bundles.append)
+    plane = np.zeros((4, 4), np.uint8)
+
+    def engine() -> None:
+        for step in range(200):
+            bridge.take(TrainingProgress(step, 200, 0.1, 0.0, 0.0))
+            time.sleep(0.0005)
+        for _ in range(50):
+            bridge.take(Preview(0, None, plane, None, 0))
+        for t in range(20):
+            bridge.take(FrameDone(t, plane.astype(np.uint16), None, 1.0, t + 1, 20, 0.0))
+
+    thread = threading.Thread(target=engine)
+    thread.start()
+    wait_until(lambda: sum(isinstance(e, FrameDone) for bundle in bundles for e in bundle) == 20, "all frames")
+    thread.join()
+    news = [event for bundle in bundles for event in bundle]
+    assert len(bundles) < 20
+    assert [e.step for e in news if isinstance(e, TrainingProgress)] == list(range(200))
+    assert sum(isinstance(e, Preview) for e in news) < 5
+    assert sink.frames == list(range(20))
+    assert threading.get_ident() not in sink.threads
+    bridge.close()
+
+
+@pytest.mark.parametrize("limit", [10**9, 100])  # in memory, and in the session folder
+def test_a_round_is_filled_previewed_and_wiped(
+    make_napari_viewer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(round_layers, "LARGEST_IN_MEMORY", limit)
+    viewer = make_napari_viewer()
+    image = viewer.add_image(np.zeros((6, 5, 20, 30), np.uint8), name="a/b", scale=(1, 2, 1, 1))
+    selected = set(viewer.layers.selection)
+    movie = MovieLayer(image, guessed_axes(image))
+    layers = round_layers.RoundLayers(viewer, movie, 1, True, tmp_path)
+    layers.show()
+    assert set(viewer.layers.selection) == selected
+    assert isinstance(layers.labels, np.ndarray) == (limit > 1000)
+    frame = np.ones((5, 20, 30), np.uint16)
+    layers.write(2, frame, frame.astype(np.float32) / 2)
+    layers.write_preview(2, 0, np.zeros((20, 30), np.uint8))  # came late
+    layers.write_preview(3, 4, np.ones((20, 30), np.uint8), np.ones((20, 30), np.float16))
+    layers.refresh()
+    masks = np.asarray(viewer.layers["a/b masks 1"].data)
+    assert masks[2].all()
+    assert masks[3].any(axis=(1, 2)).tolist() == [False] * 4 + [True]
+    assert not layers.finish()
+    masks = np.asarray(viewer.layers["a/b masks 1"].data)
+    assert masks[2].all()
+    assert not masks[3].any()  # a preview is no prediction
+    layers.write(4, frame)  # too late
+    assert not np.asarray(viewer.layers["a/b masks 1"].data)[4].any()
+    assert np.asarray(viewer.layers["a/b probabilities 1"].data)[2].max() == 0.5
+
+
+def test_masks_whose_layer_got_other_pixels_come_in_a_new_layer(make_napari_viewer: Any, tmp_path: Path) -> None:
+    viewer = make_napari_viewer()
+    image = viewer.add_image(np.zeros((3, 20, 30), np.uint8), name="cells")
+    layers = round_layers.RoundLayers(viewer, MovieLayer(image, guessed_axes(image)), 1, False, tmp_path)
+    layers.show()
+    layers.write(1, np.ones((20, 30), np.uint16))
+    viewer.layers["cells masks 1"].data = np.zeros((3, 20, 30), np.uint16)
+    assert layers.finish()
+    assert layers.labels_layer.data[1].all()
+    run_events(0.05)
