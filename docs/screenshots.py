@@ -20,8 +20,8 @@ from PIL import Image
 
 IMAGES = Path(__file__).parent / "images"
 WINDOW = (1180, 860)  # pixels
-ANIMATION_WIDTH = 560
-MOST_FRAMES = 34
+ANIMATION_WIDTH = 500
+MOST_FRAMES = 30
 
 
 def wait(until: Callable[[], Any], timeout: float = 300, every: Callable[[], None] | None = None) -> None:

@@ -286,6 +286,21 @@ def test_the_threshold_undoes_the_balance() -> None:
     next(tuner.steps(clip, annotations), None)
 
 
+def test_the_user_may_end_it_early_and_the_threshold_is_fitted_all_the_same() -> None:
+    clip, annotations, _ = toy_clip()
+    tuner = _tuner(steps=50)
+    done, fitted = [], []
+    tuner._fitting_threshold = lambda *given: fitted.append(given) or 0.55  # type: ignore[func-returns-value, method-assign]
+    for step in tuner.steps(clip, annotations):
+        done.append(step.step)
+        if step.step == 7:
+            tuner.end_early()
+    assert done == list(range(1, 8))
+    assert len(fitted) == 1
+    assert tuner.segmenter.threshold == 0.55
+    assert len(list(_tuner(steps=3).steps(clip, annotations))) == 3
+
+
 @pytest.mark.parametrize("wanted", [0.4013, 0.5, 0.6457])
 def test_the_threshold_follows_where_the_painter_draws_the_border(wanted: float) -> None:
     clip, annotations, _ = toy_clip()

@@ -33,17 +33,16 @@ def test_what_is_no_convolution_takes_the_steps_of_torchs_adamw() -> None:
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (16, 90), (90, 16)])
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_an_orthogonalised_matrix_keeps_its_singular_vectors(shape: tuple[int, int], precision: torch.dtype) -> None:
+def test_an_orthogonalised_matrix_keeps_its_singular_vectors(shape: tuple[int, int]) -> None:
     k = min(shape)
     left, right = (torch.linalg.qr(torch.randn(n, k, dtype=torch.float64))[0] for n in shape)
     values = torch.logspace(0, -1.5, k, dtype=torch.float64)
     x = (left * values) @ right.T
-    inner = left.T @ orthogonalised(x.to(precision)).double() @ right
+    inner = left.T @ orthogonalised(x.float()).double() @ right
     assert inner.shape == (k, k)
     assert inner.diagonal().min() > 0.6
     assert inner.diagonal().max() < 1.3
-    assert (inner - inner.diagonal().diag()).abs().max() < 0.15
+    assert (inner - inner.diagonal().diag()).abs().max() < 0.01
 
 
 def test_a_convolution_moves_by_the_same_amount_however_large_its_gradient() -> None:

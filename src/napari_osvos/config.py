@@ -319,7 +319,7 @@ class FineTuneConfig(Config):
 
 
 # Updates of the weights by quality. With `lite` on two CPU cores: 1.5 s, 5 s, 25 s, 2 min.
-QUALITY_STEPS = {"preview": 20, "fast": 40, "balanced": 280, "best": 1200, "published": 500}
+QUALITY_STEPS = {"preview": 20, "fast": 36, "balanced": 240, "best": 1200, "published": 500}
 
 
 @dataclass(frozen=True)

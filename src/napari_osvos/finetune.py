@@ -73,6 +73,7 @@ class FineTuner:
         self.threshold = 0.5
         self._average: WeightAverage | None = None
         self._provenance: dict[str, Any] = {}
+        self._ends_early = False
 
     @property
     def segmenter(self) -> Segmenter:
@@ -95,6 +96,10 @@ class FineTuner:
         for _ in self.steps(clip, annotations):
             pass
         return self.segmenter
+
+    def end_early(self) -> None:
+        """Have `steps` end after the update at hand, as if it had been the last; call it between two of them."""
+        self._ends_early = True
 
     def steps(self, clip: Clip, annotations: Annotations) -> Iterator[TrainingStep]:
         """Fine-tune, one update at a time; the segmenter may be taken at any of them.
@@ -119,7 +124,7 @@ class FineTuner:
         """
         annotations = annotations.aligned_to(clip)
         annotations.check_against(clip)
-        config = self.config
+        config, self._ends_early = self.config, False
         net = copy.deepcopy(self.start.net).to(self.device).to(memory_format=torch.channels_last)
         self.net = net.train()
         intensity = movie_intensity(clip, net.config.intensities)
@@ -142,6 +147,8 @@ class FineTuner:
         for step in loops:
             self._provenance |= {"steps": step.step, "seconds": round(step.seconds, 3)}
             yield step
+            if self._ends_early:
+                break
         if config.quality != "published":
             complete = [p for p in planes if not annotations.is_partial(p)]
             self.threshold = self._fitting_threshold(
@@ -191,8 +198,7 @@ class FineTuner:
         net.requires_grad_(False)
         for parameter in parameters:
             parameter.requires_grad_(True)
-        precision = fast_precision(self.device)
-        optimiser = Muon(parameters, config.learning_rate, config.weight_decay, precision=precision)
+        optimiser = Muon(parameters, config.learning_rate, config.weight_decay)
         yield from training_steps(
             net,
             loss_of_step,

@@ -52,8 +52,6 @@ class Muon:
         Added to AdamW's denominator.
     update_rms : float
         Root mean square of an update of convolutions, in learning rates. That of Adam is 0.2 to 0.4.
-    precision : torch.dtype
-        In which to iterate; bfloat16 is enough where the machine is quick in it.
 
     References
     ----------
@@ -72,14 +70,13 @@ class Muon:
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         update_rms: float = 0.4,
-        precision: torch.dtype = torch.float32,
     ) -> None:
         parameters = list(parameters)
         matrices = [p for p in parameters if _is_matrix(p)]
         others = [p for p in parameters if not _is_matrix(p)]
         self.param_groups: list[dict[str, Any]] = [{"params": matrices, "lr": lr}, {"params": others, "lr": lr}]
         self.weight_decay, self.momentum, self.betas, self.eps = weight_decay, momentum, betas, eps
-        self.update_rms, self.precision = update_rms, precision
+        self.update_rms = update_rms
         self._state: dict[nn.Parameter, dict[str, Tensor]] = {}
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -100,7 +97,7 @@ class Muon:
     def _orthogonal_step(self, p: nn.Parameter, gradient: Tensor, lr: float) -> None:
         state = self._state.setdefault(p, {})
         mean = state.setdefault("mean", torch.zeros_like(p)).lerp_(gradient, 1 - self.momentum)
-        update = orthogonalised(gradient.lerp(mean, self.momentum).flatten(1).to(self.precision))
+        update = orthogonalised(gradient.lerp(mean, self.momentum).flatten(1).float())
         # An orthogonal (m, n) matrix has mean square 1 / max(m, n).
         scale = self.update_rms * max(update.shape) ** 0.5
         p.mul_(1 - lr * self.weight_decay)
@@ -178,10 +175,18 @@ def orthogonalised(x: Tensor) -> Tensor:
     Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
     """
     a, b, c = _NEWTON_SCHULZ
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    x = x / (x.norm() + 1e-12)
-    for _ in range(_ITERATIONS):
-        square = x @ x.T
-        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
-    return x.T if tall else x
+    wide: Tensor = x.T if x.shape[0] > x.shape[1] else x
+    wide = wide / (wide.norm() + 1e-12)
+    # Each iteration is X -> p(A) X with A = X X^T, so the square matrices may be iterated alone and X be multiplied
+    # once, at the end: convolutions have many more columns than rows.
+    square = wide @ wide.T
+    product: Tensor | None = None
+    for i in range(_ITERATIONS):
+        polynomial = torch.addmm(square, square, square, beta=b, alpha=c)
+        polynomial.diagonal().add_(a)
+        product = polynomial if product is None else polynomial @ product
+        if i < _ITERATIONS - 1:
+            square = polynomial @ square @ polynomial
+    assert product is not None
+    orthogonal: Tensor = product @ wide
+    return orthogonal.T if x.shape[0] > x.shape[1] else orthogonal

@@ -23,7 +23,7 @@ from napari_osvos.checkpoint import (
     weights_digest,
 )
 from napari_osvos.config import AugmentConfig, NetworkConfig, ParentConfig
-from napari_osvos.device import autocast, fast_precision
+from napari_osvos.device import autocast
 from napari_osvos.losses import deep_supervision_loss, segmentation_loss
 from napari_osvos.network import OSVOSNet
 from napari_osvos.optimiser import Muon
@@ -141,10 +141,7 @@ class ParentTraining:
                 f"for {config.network} it must be a multiple of {net.stride} px."
             )
         self.net = net.to(self.device).to(memory_format=torch.channels_last).train()
-        precision = fast_precision(self.device)
-        self.optimiser = Muon(
-            self.net.parameters(), config.learning_rate, config.weight_decay, momentum=0.95, precision=precision
-        )
+        self.optimiser = Muon(self.net.parameters(), config.learning_rate, config.weight_decay, momentum=0.95)
         self.average = WeightAverage(self.net, config.average_decay)
         self.step = 0
         self.seconds = 0.0

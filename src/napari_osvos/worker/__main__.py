@@ -58,7 +58,7 @@ def main() -> None:
     """Serve the client until it closes the pipe or is gone."""
     parent, folders = int(sys.argv[1]), [Path(name) for name in sys.argv[2:]]
     _keep_protocol_apart()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C in the terminal of napari is for napari
+    _leave_terminal()
     _die_first()
     threading.Thread(target=_follow, args=(parent, folders), name="parent watch", daemon=True).start()
 
@@ -83,6 +83,14 @@ def _keep_protocol_apart() -> None:
     protocol = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
     sys.stdout = WholeLines(protocol)
+
+
+def _leave_terminal() -> None:
+    """Let signals of the terminal (Ctrl+C, closing it) reach napari alone: its end is this process' end, in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            os.setsid()
 
 
 def _die_first() -> None:

@@ -16,6 +16,11 @@ from appose.service import ResponseType, Service, TaskEvent
 
 from napari_osvos.worker.mailbox import Mailbox
 
+SPINS = 30_000
+"""Turns for which a thread of torch that waits for another keeps its core before it sleeps, some 0.1 ms: where the viewer
+or others want the cores, spinning for long costs both dear, and where nobody does, sleeping at once does."""
+WAITING = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
+"""Environment variables by which a user decides that."""
 LAST_LINES = 40
 """Lines of the standard error that are worth showing."""
 
@@ -51,9 +56,8 @@ class Connection:
         # The paths of this process: it may have been started from a folder, or a script may have added some.
         paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
         command = (sys.executable, "-P", "-m", "napari_osvos.worker", str(os.getpid()), *map(str, self.mailbox.folders))
-        # Threads of torch that wait must sleep: where the viewer or others want the cores, spinning costs both dear.
-        policy = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
-        self._service = Service(".", {"OMP_WAIT_POLICY": policy, **environment, "PYTHONPATH": paths}, *command)
+        waiting = {} if WAITING & os.environ.keys() else {"GOMP_SPINCOUNT": str(SPINS)}
+        self._service = Service(".", {**waiting, **environment, "PYTHONPATH": paths}, *command)
         self._thread = threading.Thread(target=self._live, name="napari-osvos engine", daemon=True)
         self._thread.start()
 

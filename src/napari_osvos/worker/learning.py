@@ -167,6 +167,8 @@ def learn(
                 told = time.perf_counter()
                 tell(_progress(step, seconds, previews.seconds))
             if stopped:
+                tuner.end_early()
+                next(steps, None)
                 break
             if step.step < step.steps:  # after the last, the frame in view is about to be filled
                 previews.after_step(step.step)
