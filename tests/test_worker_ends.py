@@ -23,8 +23,7 @@ from toy_clip import tiny_parent, toy_frames
 from napari_osvos.annotations import Annotations
 from napari_osvos.clip import Clip
 from napari_osvos.worker import Engine, Request, client
-from napari_osvos.worker.connection import Connection
-from napari_osvos.worker.connection import SPINS
+from napari_osvos.worker.connection import SPINS, Connection
 from napari_osvos.worker.events import (
     Calibrated,
     Cancelled,
