@@ -17,8 +17,10 @@ from appose.service import ResponseType, Service, TaskEvent
 from napari_osvos.worker.mailbox import Mailbox
 
 SPINS = 30_000
-"""Turns for which a thread of torch that waits for another keeps its core before it sleeps, some 0.1 ms: where others want
-the cores, spinning for long costs all of them dear, and where nobody does, sleeping at once does."""
+"""Turns for which a thread of torch that waits for another keeps its core before it sleeps, some 0.1 ms.
+
+Where others want the cores, spinning for long costs all of them dear; where nobody does, sleeping at once does.
+"""
 WAITING = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
 """Environment variables by which a user decides that."""
 LAST_LINES = 40
