@@ -13,7 +13,7 @@ from torch import Tensor
 from napari_osvos.augment import paste_objects, reflect, sampling_grid, vary_intensities
 from napari_osvos.config import AugmentConfig
 from napari_osvos.intensity import IntensityScale
-from napari_osvos.sampling import CONTOUR, KNOWN, MASK, Batch, Source, draw_batch
+from napari_osvos.sampling import CLASSES, CONTOUR, DISTANCE, KNOWN, MASK, Batch, Source, draw_batch
 
 FIELDS = [field.name for field in dataclasses.fields(AugmentConfig)]
 NOTHING = AugmentConfig(**{name: False if name == "flip" else 0.0 for name in FIELDS})
@@ -45,7 +45,7 @@ def _painted_source(zoom: float = 1.0, known: np.ndarray | None = None) -> Sourc
     labels = _labels()
     if known is None:
         known = np.ones(labels.shape, bool)
-    targets = Source(np.zeros((*labels.shape, 3), np.uint8), labels, known, READABLE, 1.0).targets
+    targets = Source(np.zeros((*labels.shape, 3), np.uint8), labels, known, READABLE, 1.0).targets[:DISTANCE]
     image = np.moveaxis(targets.numpy() * 255, 0, -1).astype(np.uint8)
     return Source(image, labels, known, READABLE, zoom)
 
@@ -76,7 +76,7 @@ def test_image_and_targets_move_together(names: tuple[str, ...], zoom: float) ->
 
 def test_image_and_targets_move_together_where_the_image_is_reduced() -> None:
     source = _painted_source(0.5)
-    assert source.targets.shape == (3, 30, 36)
+    assert source.targets.shape == (4, 30, 36)
     rng = np.random.default_rng(0)
     crops = [source.crop(source.place(0, rng), 24, _only(*GEOMETRY), rng) for _ in range(20)]
     shown = torch.stack([_read(crop[MASK]) for crop in crops]) > 0.5
@@ -260,7 +260,7 @@ PASTE = NOTHING.replace(composite=1.0)
 
 def _pair(known: bool = True) -> tuple[Tensor, Tensor]:
     """A crop with a square, outlined, and an empty one; each channel of x shows the mask."""
-    targets = torch.zeros(2, 3, 30, 30)
+    targets = torch.zeros(2, CLASSES, 30, 30)
     targets[0, MASK, 12:19, 11:18] = 1
     targets[0, CONTOUR] = targets[0, MASK]
     targets[0, CONTOUR, 13:18, 12:17] = 0
@@ -289,6 +289,20 @@ def test_a_pasted_object_brings_image_mask_and_contour_along() -> None:
     torch.testing.assert_close(pasted[0], marks[MASK])
     corner = (marks[MASK] > 0).nonzero().min(0).values - torch.tensor([12, 11])
     torch.testing.assert_close(torch.roll(targets[0], tuple(corner.tolist()), (1, 2))[:2], marks[:2])
+
+
+def test_a_pasted_object_hides_the_depth_and_the_class_of_what_it_covers() -> None:
+    x, targets = _pair()
+    targets = torch.cat([targets, torch.zeros(2, 2, 30, 30)], 1)
+    targets[0, DISTANCE] = 0.5 * targets[0, MASK]
+    targets[0, CLASSES] = targets[0, MASK]
+    targets[1, MASK] = targets[1, DISTANCE] = targets[1, CLASSES + 1] = 1.0  # another class everywhere
+    _, marks = _pasted_into(1, x, targets)
+    inside = marks[CLASSES] > 0.5
+    assert int(inside.sum()) == 49
+    assert (marks[DISTANCE][inside] == 0.5).all()
+    assert (marks[CLASSES + 1][inside] == 0).all()
+    assert float((marks[CLASSES] + marks[CLASSES + 1]).max()) <= 1
 
 
 def test_an_object_that_is_pasted_over_covers_image_and_targets_alike() -> None:

@@ -14,7 +14,7 @@ from napari_osvos.annotations import Annotations
 from napari_osvos.checkpoint import weights_digest
 from napari_osvos.clip import Clip
 from napari_osvos.config import AugmentConfig, FineTuneConfig, NetworkConfig
-from napari_osvos.finetune import FineTuner
+from napari_osvos.finetune import FineTuner, PaintedPlane
 from napari_osvos.parent import ParentNetwork
 from napari_osvos.segmenter import Segmenter, movie_intensity
 
@@ -309,7 +309,7 @@ def test_the_threshold_follows_where_the_painter_draws_the_border(wanted: float)
     intensity = movie_intensity(clip, segmenter.net.config.intensities)
     probability = segmenter.plane_probability(clip.plane(0), intensity)
     tuner.threshold = 0.5
-    frame = (clip.plane(0), probability >= wanted, np.ones(probability.shape, bool))
+    frame = PaintedPlane(clip.plane(0), probability >= wanted, np.ones(probability.shape, bool), partial=False)
     assert tuner._fitting_threshold([frame], intensity) == pytest.approx(wanted, abs=1e-4)
 
 

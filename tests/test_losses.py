@@ -11,6 +11,8 @@ from torch import Tensor
 
 from napari_osvos.losses import (
     balanced_cross_entropy,
+    class_cross_entropy,
+    class_probabilities,
     deep_supervision_loss,
     dice_loss,
     segmentation_loss,
@@ -222,3 +224,57 @@ def test_deep_supervision_leaves_unknown_pixels_out() -> None:
     batch = Batch(torch.zeros(1, 3, 4, 4), mask, 0 * mask, known, torch.full((1, 1, 1), 0.5))
     sure = torch.full((1, 1, 1, 1), 20.0)
     assert float(deep_supervision_loss([sure], batch, ("foreground",), 0.0, 0.0)) < 1e-6
+
+
+# -- several classes ---------------------------------------------------------------------------
+
+
+def _classes(seed: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits of three classes, which of them (or none) a pixel is, and known pixels."""
+    rng = np.random.default_rng(seed)
+    logits = torch.from_numpy(rng.normal(0, 2, (2, 3, 5, 4)))
+    which = rng.integers(0, 4, (2, 5, 4))
+    classes = torch.from_numpy(np.stack([which == k for k in (1, 2, 3)], 1).astype(float))
+    return logits, classes, torch.from_numpy((rng.random((2, 5, 4)) < 0.7).astype(float))
+
+
+def test_cross_entropy_of_classes_is_that_of_a_softmax_with_a_background_of_zero() -> None:
+    logits, classes, known = _classes()
+    total = 0.0
+    for n, y, x in np.argwhere(known.numpy() > 0):
+        z = [0.0, *logits[n, :, y, x].tolist()]
+        t = classes[n, :, y, x].tolist()
+        k = t.index(1.0) + 1 if 1.0 in t else 0
+        total -= z[k] - math.log(sum(map(math.exp, z)))
+    loss = class_cross_entropy(logits, classes, known, 0.3)
+    assert float(loss) == pytest.approx(total / float(known.sum()))
+
+
+def test_one_class_is_what_foreground_is() -> None:
+    logits, target, known = _crops()
+    several = class_cross_entropy(logits[:, None], target[:, None], known, 0.2, 0.4)
+    torch.testing.assert_close(several, balanced_cross_entropy(logits, target, known, 0.2, 0.4))
+    torch.testing.assert_close(class_probabilities(logits[:, None])[:, 0], torch.sigmoid(logits))
+
+
+def test_probabilities_of_classes_and_background_add_up_to_one() -> None:
+    logits, _, _ = _classes()
+    p = class_probabilities(logits)
+    background = 1 / (1 + torch.exp(logits).sum(1))
+    torch.testing.assert_close(p.sum(1) + background, torch.ones_like(background))
+
+
+def test_the_loss_falls_where_each_class_gets_its_own_head_and_the_depth_is_right() -> None:
+    logits, classes, known = _classes()
+    heads = ("foreground-1", "foreground-2", "foreground-3", "contour", "distance")
+    depth = torch.rand(2, 5, 4, dtype=torch.float64)
+    share = torch.full((2, 1, 1), 0.5, dtype=torch.float64)
+    batch = Batch(torch.zeros(2, 3, 5, 4), classes.sum(1), 0 * known, known, share, depth, classes)
+
+    def loss(classes_as: Tensor, depth_as: Tensor) -> float:
+        x = torch.cat([8 * (2 * classes_as - 1), 0 * depth[:, None], torch.logit(depth_as)[:, None]], 1)
+        weights = {"balance": 0.0, "dice_weight": 0.5, "contour_weight": 0.0, "distance_weight": 1.0}
+        return float(segmentation_loss(x, batch, heads, **weights))
+
+    assert loss(classes, depth) < loss(classes.roll(1, 1), depth)
+    assert loss(classes, depth) < loss(classes, (depth + 0.3).clamp(max=0.99))

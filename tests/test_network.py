@@ -235,3 +235,23 @@ def test_a_shift_by_the_stride_shifts_the_logits(config: NetworkConfig) -> None:
         shifted[..., inner.start - net.stride : inner.stop - net.stride], whole[..., inner], atol=1e-12, rtol=1e-9
     )
     assert whole[..., inner].std() > 0
+
+
+# -- other heads -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["lite", "tiny", "vgg16"])
+def test_other_heads_keep_the_weights_of_those_that_stay_and_begin_as_foreground(preset: str) -> None:
+    net = OSVOSNet(NetworkConfig.preset(preset)).eval()
+    other = net.with_heads(("foreground-3", "foreground-7", "contour", "distance")).eval()
+    x = torch.randn(1, 3, 32, 48)
+    with torch.no_grad():
+        was, now = net(x), other(x)
+    assert now.shape[1] == 4
+    for i in (0, 1, 3):
+        torch.testing.assert_close(now[:, i], was[:, 0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(now[:, 2], was[:, 1], atol=1e-5, rtol=1e-4)
+    assert other.config.foreground == (0, 1)
+    back = other.with_heads(("foreground", "contour")).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(back(x), was, atol=1e-5, rtol=1e-4)

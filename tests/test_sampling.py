@@ -16,14 +16,18 @@ from napari_osvos.intensity import IntensityScale
 from napari_osvos.sampling import (
     ANYWHERE,
     BORDER,
+    CLASSES,
     CONTOUR,
+    DISTANCE,
     ERROR,
     FOREGROUND,
     KNOWN,
     MASK,
+    Batch,
     Source,
     draw_batch,
     inner_boundary,
+    inner_distance,
 )
 
 Drawn = Callable[..., np.ndarray]
@@ -32,9 +36,11 @@ SCALE = IntensityScale("robust", (100.0,), (20.0,))
 KINDS = (FOREGROUND, BORDER, ANYWHERE, ERROR)
 
 
-def _source(labels: np.ndarray, zoom: float = 1.0, known: np.ndarray | None = None, weight: float = 1.0) -> Source:
+def _source(
+    labels: np.ndarray, zoom: float = 1.0, known: np.ndarray | None = None, weight: float = 1.0, **wanted: Any
+) -> Source:
     image = np.where(labels > 0, 180, 60).astype(np.uint8)[..., None]
-    return Source(image, labels, known, SCALE, zoom, weight)
+    return Source(image, labels, known, SCALE, zoom, weight, **wanted)
 
 
 def _square(edge: int = 8, size: int = 24) -> np.ndarray:
@@ -184,7 +190,7 @@ def test_a_small_image_is_not_reduced_to_nothing() -> None:
         labels = np.ones(shape, np.int32)
         for zoom in (0.05, 0.5, 1.0, 4.0):
             crop = _source(labels, zoom).crop((0.0, 0.0), 16, AugmentConfig.strong(), _rng())
-            assert crop.shape == (6, 16, 16)
+            assert crop.shape == (3 + CLASSES, 16, 16)
             assert crop.isfinite().all()
 
 
@@ -285,15 +291,62 @@ def test_errors_of_a_large_image_are_looked_for_in_a_window() -> None:
 # -- batches ------------------------------------------------------------------------------------
 
 
+def _parts(batch: Batch) -> list[torch.Tensor]:
+    parts = (getattr(batch, f.name) for f in dataclasses.fields(batch))
+    return [part for part in parts if part is not None]
+
+
 def test_a_batch_has_the_shapes_and_dtypes_it_says() -> None:
     batch = draw_batch([_source(_square())], 5, 16, AugmentConfig(), _rng())
     assert batch.x.shape == (5, 3, 16, 16)
     assert batch.x.is_contiguous(memory_format=torch.channels_last)
     assert all(t.shape == (5, 16, 16) for t in (batch.mask, batch.contour, batch.known))
     assert batch.positive_share.shape == (5, 1, 1)
-    assert all(getattr(batch, f.name).dtype == torch.float32 for f in dataclasses.fields(batch))
+    assert batch.classes is None
+    parts = _parts(batch)
+    assert all(part.dtype == torch.float32 for part in parts)
     moved = batch.to(torch.device("cpu"))
-    assert all(torch.equal(getattr(moved, f.name), getattr(batch, f.name)) for f in dataclasses.fields(batch))
+    assert all(torch.equal(one, other) for one, other in zip(_parts(moved), parts, strict=True))
+
+
+def test_labels_that_are_told_apart_each_have_a_mask() -> None:
+    labels = np.zeros((20, 20), np.int32)
+    labels[:8], labels[12:] = 7, 3
+    source = _source(labels, classes=(3, 7))
+    batch = draw_batch([source], 4, 16, AugmentConfig(), _rng())
+    assert batch.classes is not None
+    assert batch.classes.shape == (4, 2, 16, 16)
+    torch.testing.assert_close(batch.classes.sum(1), batch.mask, atol=1e-5, rtol=0)
+    np.testing.assert_array_equal(source.targets[CLASSES:], np.stack([labels == 3, labels == 7]))
+
+
+def test_depth_is_largest_in_the_middle_of_each_object_and_falls_where_two_touch() -> None:
+    labels = np.zeros((15, 30), np.int32)
+    labels[2:13, 3:14], labels[2:13, 14:25] = 1, 2
+    depth = inner_distance(labels)
+    assert depth[7, 8] == depth[7, 19] == 1
+    assert (depth[labels == 0] == 0).all()
+    assert depth[7, 13] == depth[7, 14] == depth[2, 8] == pytest.approx(1 / 6)
+    row = inner_distance(np.array([[0, 5, 5, 5, 0]]))
+    np.testing.assert_array_equal(row, [[0, 0.5, 1, 0.5, 0]])
+
+
+def test_depth_outlives_reducing_a_large_object() -> None:
+    labels = np.zeros((80, 80), np.int32)
+    labels[16:64, 16:64] = 1
+    crop = _source(labels, 0.25, distance=True).crop((39.5, 39.5), 20, NOTHING, _rng())
+    assert float(crop[3 + DISTANCE].max()) > 0.85
+    assert float(crop[3 + DISTANCE, 4, 9]) < 0.4
+
+
+def test_a_stroke_one_pixel_wide_is_still_known_after_reducing() -> None:
+    labels, known = np.zeros((64, 64), np.int32), np.zeros((64, 64), bool)
+    labels[10, 5:60] = 1
+    known[10, 5:60], known[40, 5:60] = True, True
+    for zoom in (0.35, 0.25, 0.125):
+        targets = _source(labels, zoom, known=known).targets
+        assert (targets[KNOWN] & targets[MASK]).sum() > 3
+        assert (targets[KNOWN] & ~targets[MASK].bool()).sum() > 3
 
 
 def test_half_of_the_crops_show_foreground_at_their_centre() -> None:
@@ -321,4 +374,4 @@ def test_a_batch_is_drawn_from_the_random_numbers_alone() -> None:
     torch.manual_seed(99)
     third = draw_batch([_source(_square())], 3, 16, AugmentConfig.strong(), _rng(4))
     for other in (second, third):
-        assert all(torch.equal(getattr(first, f.name), getattr(other, f.name)) for f in dataclasses.fields(first))
+        assert all(torch.equal(a, b) for a, b in zip(_parts(first), _parts(other), strict=True))

@@ -124,12 +124,12 @@ def paste_objects(
     Parameters
     ----------
     x, targets : Tensor
-        (N, 3, S, S) intensities and (N, 3, S, S) mask, contour and known region.
+        (N, 3, S, S) intensities and (N, 4 + K, S, S) mask, contour, known region, distance, and the masks of K classes.
 
     Returns
     -------
     tuple of Tensor
-        Varied copies. Pasted foreground brings its contour and its known region along.
+        Varied copies. Pasted foreground brings its targets along.
     """
     chosen = np.flatnonzero(rng.random(len(x)) < augment.composite)
     if not len(chosen) or len(x) < 2:
@@ -140,15 +140,16 @@ def paste_objects(
         j = int((i + rng.integers(1, len(x))) % len(x))
         shift = tuple(int(s) for s in rng.integers(-size // 3, size // 3 + 1, 2))
         patch, mark = torch.roll(x[j], shift, (1, 2)), torch.roll(targets[j], shift, (1, 2))
-        mask = mark[:1] * (mark[2:] > 0.5)  # only what is known to be foreground
+        known = mark[2:3]
+        mask = mark[:1] * (known > 0.5)  # only what is known to be foreground
         # One pixel of the source's surroundings comes along, as a soft rim.
         alpha = F.avg_pool2d(F.max_pool2d(mask[None], 3, 1, 1), 3, 1, 1, count_include_pad=False)[0]
         x[i] = alpha * patch + (1 - alpha) * x[i]
         inside = mask > 0.5
-        targets[i, 0:1] = torch.where(inside, mask, torch.minimum(targets[i, 0:1], 1 - alpha * (1 - mask)))
-        targets[i, 1:2] = torch.where(
-            alpha > 0.5, torch.maximum(mark[1:2], targets[i, 1:2] * (1 - alpha)), targets[i, 1:2]
-        )
-        unsure = (alpha > 0) & (mark[2:] < 0.5)  # a rim of what nobody has labelled
-        targets[i, 2:3] = torch.where(inside, mark[2:3], targets[i, 2:3] * ~unsure)
+        unsure = (alpha > 0) & (known < 0.5)  # a rim of what nobody has labelled
+        below = targets[i].clone()
+        # What is covered loses its foreground, also where the rim of the other covers it half.
+        targets[i] = torch.where(inside, mark, torch.minimum(below, 1 - alpha * (1 - mask)))
+        targets[i, 1:2] = torch.where(alpha > 0.5, torch.maximum(mark[1:2], below[1:2] * (1 - alpha)), below[1:2])
+        targets[i, 2:3] = torch.where(inside, known, below[2:3] * ~unsure)
     return x, targets

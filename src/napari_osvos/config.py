@@ -18,7 +18,14 @@ from types import UnionType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 Quality = Literal["preview", "fast", "balanced", "best", "published"]
-QUALITIES: tuple[str, ...] = get_args(Quality)
+# Updates of the weights, and what for. The seconds are those of `lite` on two CPU cores.
+QUALITIES: dict[Quality, tuple[int, str]] = {
+    "preview": (20, "a first look in 1.5 s, only the last layers learn"),
+    "fast": (36, "5 s, for objects that stand out"),
+    "balanced": (240, "25 s, for most movies"),
+    "best": (1200, "some 2 min, and prediction averages four views of each frame"),
+    "published": (500, "as in the paper, whole frames, which takes longest on large ones"),
+}
 
 
 def setting(
@@ -160,8 +167,13 @@ class NetworkConfig(Config):
             )
         if self.first_side >= len(self.widths):
             raise ValueError(f"NetworkConfig.first_side is {self.first_side}; stages are 0 to {len(self.widths) - 1}.")
-        if "foreground" not in self.heads:
+        if not self.foreground:
             raise ValueError(f"NetworkConfig.heads is {self.heads}; it must name 'foreground'.")
+
+    @property
+    def foreground(self) -> tuple[int, ...]:
+        """Positions of the heads that are foreground: one, or ``foreground-1`` to ``foreground-K`` for K classes."""
+        return tuple(i for i, head in enumerate(self.heads) if head.split("-")[0] == "foreground")
 
     @classmethod
     def lite(cls) -> NetworkConfig:
@@ -204,22 +216,39 @@ class NetworkConfig(Config):
 
 @dataclass(frozen=True)
 class AugmentConfig(Config):
-    """How crops are varied; intensities are in units of the robust spread of the movie."""
+    """How crops are varied; a spread is the robust standard deviation of the movie's intensities."""
 
     rotation: float = setting(180.0, "rotation by up to", unit="degrees", minimum=0, maximum=180)
     flip: bool = setting(True, "mirror at random")
-    zoom: float = setting(0.1, "zoom by up to a factor of exp(+-)", minimum=0, maximum=2)
-    shear: float = setting(0.05, "unequal zoom of the two axes by up to a factor of exp(+-)", minimum=0, maximum=1)
+    zoom: float = setting(
+        0.1, "zoom in or out; 0.1 is by up to 10 %, 0.7 by up to 2 times (largest logarithm of the factor)",
+        minimum=0, maximum=2,
+    )  # fmt: skip
+    shear: float = setting(
+        0.05, "zoom one axis more than the other; 0.05 is by up to 5 % (largest logarithm of the ratio)",
+        minimum=0, maximum=1,
+    )  # fmt: skip
     elastic: float = setting(0.5, "smooth local displacement, standard deviation", unit="px", minimum=0, maximum=20)
     polarity: float = setting(0.0, "probability of inverting the contrast", minimum=0, maximum=1)
-    contrast: float = setting(0.2, "contrast by a factor of exp(normal *)", minimum=0, maximum=2)
-    brightness: float = setting(0.2, "brightness, standard deviation", unit="spreads", minimum=0, maximum=2)
-    gamma: float = setting(0.15, "exponent exp(normal *) on the magnitude", minimum=0, maximum=1)
-    blur: float = setting(0.0, "Gaussian blur by up to", unit="px", minimum=0, maximum=5)
-    noise: float = setting(0.05, "noise, largest standard deviation", unit="spreads", minimum=0, maximum=2)
-    illumination: float = setting(
-        0.2, "smooth additive field, standard deviation", unit="spreads", minimum=0, maximum=2
+    contrast: float = setting(
+        0.2, "vary the contrast; 0.2 is by about +-20 % (standard deviation of its logarithm)", minimum=0, maximum=2
     )
+    brightness: float = setting(
+        0.2, "shift of the brightness, standard deviation; a spread is the robust standard deviation of the movie's"
+        " intensities", unit="spreads", minimum=0, maximum=2,
+    )  # fmt: skip
+    gamma: float = setting(
+        0.15, "vary the gamma, the exponent of the intensities counted from their median; 0.15 is by about +-15 %"
+        " (standard deviation of its logarithm)", minimum=0, maximum=1,
+    )  # fmt: skip
+    blur: float = setting(
+        0.0, "blur half of the crops, by a Gaussian of up to this standard deviation", unit="px", minimum=0, maximum=5
+    )
+    noise: float = setting(0.05, "noise, its largest standard deviation", unit="spreads", minimum=0, maximum=2)
+    illumination: float = setting(
+        0.2, "unevenness of the illumination, a smooth field that is added; its standard deviation",
+        unit="spreads", minimum=0, maximum=2,
+    )  # fmt: skip
     colour: float = setting(0.0, "probability of mixing the channels into one grey", minimum=0, maximum=1)
     composite: float = setting(0.0, "probability of pasting the objects of another crop", minimum=0, maximum=1)
 
@@ -246,39 +275,56 @@ class AugmentConfig(Config):
         )
 
 
+# What both trainings say of their settings.
+_LEARNING_RATE = "how far each update moves the weights, at its largest; higher learns faster, too high not at all"
+_WEIGHT_DECAY = "pull of the weights towards 0 in each update, as a share of the learning rate"
+_WARM_UP = "share of the steps in which the learning rate rises from 0"
+_AVERAGE_DECAY = "the weights that are kept are a moving average; 0.98 is one of about 50 updates, 0.998 of 500"
+_BALANCE = "how much the rarer of foreground and background counts more in the loss: 0 not, 1 as much as the other"
+_DICE_WEIGHT = "how much the overlap of mask and paint (Dice) counts in the loss, beside single pixels with 1"
+_CONTOUR_WEIGHT = "how much the borders of objects, which are predicted too, count in the loss"
+_SEED = "number that all random numbers follow from; the same gives the same result on a machine"
+
+
 @dataclass(frozen=True)
 class ParentConfig(Config):
     """Recipe by which a parent network is trained."""
 
     network: str = setting("lite", "network to train", choices=("lite", "vgg16", "tiny"))
-    steps: int = setting(20_000, "updates of the weights", minimum=1)
+    steps: int = setting(4500, "updates of the weights", minimum=1)
     crops: int = setting(8, "crops in each update", minimum=1, maximum=1024)
     crop_size: int = setting(192, "edge of a crop", unit="px", minimum=16, maximum=2048)
     object_diameter: float = setting(
-        36.0, "objects are rescaled to about this diameter", unit="px", minimum=4, maximum=512
+        44.0, "objects are rescaled to about this diameter", unit="px", minimum=4, maximum=512
     )
-    learning_rate: float = setting(2e-3, "largest learning rate", minimum=1e-8, maximum=1)
-    weight_decay: float = setting(1e-3, "decoupled weight decay", minimum=0, maximum=1)
-    warm_up: float = setting(0.02, "share of the steps in which the learning rate rises", minimum=0, maximum=0.5)
-    average_decay: float = setting(0.999, "decay of the moving average of the weights", minimum=0, maximum=1)
-    balance: float = setting(0.3, "class balance of cross-entropy, 0 none to 1 full", minimum=0, maximum=1)
-    dice_weight: float = setting(0.5, "weight of the Dice loss", minimum=0, maximum=10)
-    contour_weight: float = setting(0.5, "weight of the contour head", minimum=0, maximum=10)
-    deep_supervision: float = setting(0.5, "weight of the side outputs, annealed to 0", minimum=0, maximum=10)
+    learning_rate: float = setting(2e-3, _LEARNING_RATE, minimum=1e-8, maximum=1)
+    weight_decay: float = setting(1e-3, _WEIGHT_DECAY, minimum=0, maximum=1)
+    warm_up: float = setting(0.02, _WARM_UP, minimum=0, maximum=0.5)
+    average_decay: float = setting(0.998, _AVERAGE_DECAY, minimum=0, maximum=1)
+    balance: float = setting(0.3, _BALANCE, minimum=0, maximum=1)
+    dice_weight: float = setting(0.5, _DICE_WEIGHT, minimum=0, maximum=10)
+    contour_weight: float = setting(0.5, _CONTOUR_WEIGHT, minimum=0, maximum=10)
+    deep_supervision: float = setting(
+        0.5, "how much the loss of each side output by itself counts at first, beside that of the whole; falls to 0",
+        minimum=0, maximum=10,
+    )  # fmt: skip
     set_exponent: float = setting(
         0.25, "a set of n images is drawn from in proportion to n to this power", minimum=0, maximum=1
     )
-    simulated_share: float = setting(0.3, "share of crops from simulated images", minimum=0, maximum=1)
-    simulated_images: int = setting(1500, "simulated images, 256 x 256", minimum=1, maximum=100_000)
-    checkpoint_every: int = setting(500, "updates between checkpoints", minimum=1)
-    seed: int = setting(0, "of all random numbers", minimum=0)
+    simulated_share: float = setting(0.35, "share of crops from simulated images", minimum=0, maximum=1)
+    simulated_images: int = setting(1500, "number of simulated images, of 256 x 256 px", minimum=1, maximum=100_000)
+    checkpoint_every: int = setting(250, "updates between checkpoints", minimum=1)
+    seed: int = setting(0, _SEED, minimum=0)
 
 
 @dataclass(frozen=True)
 class FineTuneConfig(Config):
     """How a parent is fine-tuned on the annotated frames of one movie."""
 
-    quality: Quality = setting("balanced", "dial from quick to accurate", choices=QUALITIES)
+    quality: Quality = setting(
+        "balanced", "how much to learn, from quick to accurate: "
+        + "; ".join(f"{name} {meaning}" for name, (_, meaning) in QUALITIES.items()), choices=tuple(QUALITIES),
+    )  # fmt: skip
     steps: int | None = setting(None, "updates of the weights; by default those of the quality", minimum=1)
     seconds: float | None = setting(
         None,
@@ -289,7 +335,7 @@ class FineTuneConfig(Config):
     crops: int = setting(2, "crops in each update", minimum=1, maximum=256)
     shares: tuple[float, ...] = setting(
         (0.3, 0.2, 0.2, 0.3),
-        "crops on foreground, on borders, anywhere, and where the network errs",
+        "shares of the crops on foreground, on borders, anywhere, and where the network errs; together 1",
         minimum=0,
         maximum=1,
     )
@@ -298,14 +344,21 @@ class FineTuneConfig(Config):
         64.0, "objects are rescaled to about this diameter for the network", unit="px", minimum=4, maximum=512
     )
     largest_zoom: float = setting(2.0, "frames are enlarged at most by this factor", minimum=1, maximum=16)
-    learning_rate: float = setting(2e-3, "largest learning rate", minimum=1e-8, maximum=1)
-    weight_decay: float = setting(1e-4, "decoupled weight decay", minimum=0, maximum=1)
-    warm_up: float = setting(0.05, "share of the steps in which the learning rate rises", minimum=0, maximum=0.5)
-    average_decay: float = setting(0.98, "decay of the moving average of the weights", minimum=0, maximum=1)
-    balance: float = setting(0.0, "class balance of cross-entropy, 0 none to 1 full", minimum=0, maximum=1)
-    dice_weight: float = setting(0.5, "weight of the Dice loss", minimum=0, maximum=10)
-    contour_weight: float = setting(0.25, "weight of the contour head", minimum=0, maximum=10)
-    seed: int = setting(0, "of all random numbers", minimum=0)
+    learning_rate: float = setting(2e-3, _LEARNING_RATE, minimum=1e-8, maximum=1)
+    weight_decay: float = setting(1e-4, _WEIGHT_DECAY, minimum=0, maximum=1)
+    warm_up: float = setting(0.05, _WARM_UP, minimum=0, maximum=0.5)
+    average_decay: float = setting(0.98, _AVERAGE_DECAY, minimum=0, maximum=1)
+    balance: float = setting(0.0, _BALANCE, minimum=0, maximum=1)
+    dice_weight: float = setting(0.5, _DICE_WEIGHT, minimum=0, maximum=10)
+    contour_weight: float = setting(0.25, _CONTOUR_WEIGHT, minimum=0, maximum=10)
+    distance_weight: float = setting(0.25, "weight of the head that learns distances to borders", minimum=0, maximum=10)
+    task: str = setting(
+        "auto",
+        "what each label means: one of many objects that look alike, or a distinct object or class; "
+        "by default decided from the paint",
+        choices=("auto", "look-alike", "distinct"),
+    )
+    seed: int = setting(0, _SEED, minimum=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -315,11 +368,7 @@ class FineTuneConfig(Config):
     @property
     def planned_steps(self) -> int:
         """Number of updates: `steps`, or that of the quality."""
-        return self.steps or QUALITY_STEPS[self.quality]
-
-
-# Updates of the weights by quality. With `lite` on two CPU cores: 1.5 s, 5 s, 25 s, 2 min.
-QUALITY_STEPS = {"preview": 20, "fast": 36, "balanced": 240, "best": 1200, "published": 500}
+        return self.steps or QUALITIES[self.quality][0]
 
 
 @dataclass(frozen=True)
@@ -327,9 +376,29 @@ class PredictConfig(Config):
     """How frames are predicted."""
 
     flips: bool = setting(False, "average the predictions of the frame and its three mirror images")
+    snap: bool = setting(False, "snap the masks of distinct objects to the contours that the network sees")
     tile: int = setting(
         2048, "larger frames are predicted in tiles of this edge, equal to the whole", unit="px", minimum=64
     )
     threshold: float | None = setting(
-        None, "probability from which a pixel is foreground; by default as chosen in fine-tuning", minimum=0, maximum=1
+        None, "probability from which a pixel is foreground; higher: smaller objects, lower: larger ones; by default as"
+        " chosen in fine-tuning", minimum=0, maximum=1,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LinkConfig(Config):
+    """How objects are linked through time."""
+
+    reach: float = setting(
+        1.25, "an object moves by at most so much in a frame", unit="diameters", minimum=0.01, maximum=100
+    )
+    gap: int = setting(3, "an object may be hidden for so many frames", unit="frames", minimum=0, maximum=1000)
+    divisions: bool = setting(True, "objects may divide")
+    growth: float = setting(4.0, "an object grows or shrinks by at most about this factor", minimum=1.1, maximum=1000)
+    overlap_weight: float = setting(
+        0.35, "weight of the overlap of objects against the distance between them", minimum=0, maximum=1
+    )
+    smallest_overlap: float = setting(
+        0.5, "share of the smaller that paint and object have in common, to be one object", minimum=0, maximum=1
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,15 +18,19 @@ from napari_osvos.annotations import Annotations
 from napari_osvos.clip import Clip
 from napari_osvos.config import AugmentConfig, FineTuneConfig, PredictConfig
 from napari_osvos.device import autocast, fast_precision, resolve_device
+from napari_osvos.instances import SeparationConfig, choose_separation, separation_of_paint
 from napari_osvos.intensity import IntensityScale
+from napari_osvos.labelling import LabelMeaning, foreground_of
 from napari_osvos.labels import spell
-from napari_osvos.losses import balanced_cross_entropy, segmentation_loss, threshold_shift
+from napari_osvos.losses import class_probabilities, segmentation_loss, threshold_shift
 from napari_osvos.network import OSVOSNet
 from napari_osvos.optimiser import Muon
 from napari_osvos.parent import ParentNetwork
-from napari_osvos.sampling import Batch, Source, draw_batch
+from napari_osvos.published import published_loss, published_optimiser, whole_frame
+from napari_osvos.sampling import KNOWN, Source, draw_batch
 from napari_osvos.segmenter import Segmenter, movie_intensity
 from napari_osvos.shading import shading_direction
+from napari_osvos.task import MOST_CLASSES, Task, choose_task, instances_of, label_values
 from napari_osvos.training import TrainingStep, WeightAverage, cosine, training_steps
 from napari_osvos.unpainted_edge import unpainted_edge
 
@@ -32,7 +38,31 @@ from napari_osvos.unpainted_edge import unpainted_edge
 STEPS_PER_LOOK = 40
 # Annotated frames that are predicted to choose a threshold, and by how much its logit may differ from that of the loss.
 MOST_FRAMES_LOOKED_AT = 4
+# Fewer are cut into objects again and again, to choose how.
+MOST_FRAMES_SEPARATED = 2
 THRESHOLD_SHIFTS = (0.0, -0.2, 0.2, -0.4, 0.4, -0.6, 0.6)
+
+
+@dataclass(frozen=True)
+class PaintedPlane:
+    """One annotated plane.
+
+    Attributes
+    ----------
+    image : (Y, X, C) array
+        Raw intensities.
+    labels : (Y, X) int array
+        0 is background.
+    known : (Y, X) bool array
+        Where it supervises.
+    partial : bool
+        Whether what is not painted is unknown.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    known: np.ndarray
+    partial: bool
 
 
 class FineTuner:
@@ -71,6 +101,7 @@ class FineTuner:
         self.net: OSVOSNet | None = None
         self.zoom = 1.0
         self.threshold = 0.5
+        self.meaning = LabelMeaning()
         self._average: WeightAverage | None = None
         self._provenance: dict[str, Any] = {}
         self._ends_early = False
@@ -89,7 +120,7 @@ class FineTuner:
         net = OSVOSNet(self.net.config)
         net.load_state_dict(self._average.average)
         predict = PredictConfig(flips=self.config.quality == "best" and self.augment.flip)
-        return Segmenter(net, self.zoom, self.threshold, predict, self._provenance, self.device)
+        return Segmenter(net, self.zoom, self.threshold, predict, self._provenance, self.device, self.meaning)
 
     def fit(self, clip: Clip, annotations: Annotations) -> Segmenter:
         """Fine-tune to the end and return the segmenter; see `steps`."""
@@ -123,22 +154,36 @@ class FineTuner:
             If the loss ceases to be finite.
         """
         annotations = annotations.aligned_to(clip)
-        annotations.check_against(clip)
         config, self._ends_early = self.config, False
-        net = copy.deepcopy(self.start.net).to(self.device).to(memory_format=torch.channels_last)
+        diameter = annotations.object_diameter()
+        task, values = self._choose_task(clip, annotations)
+        net = self._with_heads(task, values).to(self.device).to(memory_format=torch.channels_last)
         self.net = net.train()
         intensity = movie_intensity(clip, net.config.intensities)
-        self.zoom = self._choose_zoom(annotations)
+        self.zoom = self._choose_zoom(diameter)
         planes = {p: clip.plane(p) for p in annotations.planes}
         _check_contrast(clip, planes)
         if self._choose_augment:
             shaded = shading_direction(planes.values(), map(annotations.labels, planes))
             self.augment = AugmentConfig() if shaded is None else AugmentConfig.upright()
         self._average = WeightAverage(net, 0.0 if config.quality == "published" else config.average_decay)
-        sources = [
-            Source(plane, annotations.labels(p), _known(annotations, p), intensity, self.zoom)
+        alike, deep = task == "look-alike", self._learns_distance(task)
+        frames = [
+            PaintedPlane(
+                plane,
+                instances_of(annotations, p) if alike else annotations.labels(p),
+                _known(annotations, p, diameter),
+                annotations.is_partial(p),
+            )
             for p, plane in planes.items()
         ]
+        sources = [
+            Source(f.image, f.labels, f.known, intensity, self.zoom, classes=values, distance=deep) for f in frames
+        ]
+        separation = SeparationConfig()
+        if alike:
+            separation = separation_of_paint([f.labels for f in frames if not f.partial])
+        self.meaning = LabelMeaning(task, values, diameter / 2, separation)
         self._provenance = self._describe(clip, annotations)
         if config.quality == "published":
             loops = self._published_steps(clip, annotations, intensity)
@@ -149,25 +194,61 @@ class FineTuner:
             yield step
             if self._ends_early:
                 break
+        complete = [f for f in frames if not f.partial][:MOST_FRAMES_LOOKED_AT]
         if config.quality != "published":
-            complete = [p for p in planes if not annotations.is_partial(p)]
-            self.threshold = self._fitting_threshold(
-                [(planes[p], annotations.mask(p), _known(annotations, p)) for p in complete[:MOST_FRAMES_LOOKED_AT]],
-                intensity,
-            )
+            self.threshold = self._fitting_threshold(complete, intensity)
+        if alike and config.quality != "preview":
+            self._fit_separation(complete[:MOST_FRAMES_SEPARATED], intensity)
 
-    def _choose_zoom(self, annotations: Annotations) -> float:
+    def _choose_task(self, clip: Clip, annotations: Annotations) -> tuple[Task, tuple[int, ...]]:
+        """Return the task, and the labels that the network is to tell apart."""
+        wanted, before = self.config.task, getattr(self.start, "meaning", None)
+        painted = label_values(annotations)
+        if wanted != "auto":
+            task = cast(Task, wanted)
+        elif before is not None and (before.task == "look-alike" or set(painted) <= set(before.values)):
+            task = before.task
+        else:
+            task = choose_task(annotations, clip)
+        if task == "look-alike":
+            return task, (1,)
+        if before is not None and before.task == "distinct":
+            painted = tuple(sorted({*painted, *before.values} if len(before.values) > 1 else painted))
+        if self.config.quality == "published" and len(painted) > 1:
+            raise ValueError(
+                f"The quality 'published' tells objects from background only, but {len(painted)} distinct labels are "
+                "painted; segment them one by one, or take another quality."
+            )
+        if len(painted) > MOST_CLASSES:
+            raise ValueError(
+                f"{len(painted)} labels are painted; at most {MOST_CLASSES} can be distinct objects. "
+                "If each is one of many objects that look alike, set the task to look-alike."
+            )
+        return task, painted
+
+    def _learns_distance(self, task: Task) -> bool:
+        return task == "look-alike" and self.config.distance_weight > 0 and self.config.quality != "published"
+
+    def _with_heads(self, task: Task, values: tuple[int, ...]) -> OSVOSNet:
+        """Return a copy of the network to start from, with a head for everything that is to be learned."""
+        net = copy.deepcopy(self.start.net)
+        others = [head for head in net.config.heads if not head.startswith("foreground") and head != "distance"]
+        foreground = ["foreground"] if len(values) == 1 else [f"foreground-{value}" for value in values]
+        distance = ["distance"] if self._learns_distance(task) else []
+        heads = (*foreground, *others, *distance)
+        return net if heads == net.config.heads else net.with_heads(heads)
+
+    def _choose_zoom(self, diameter: float) -> float:
         if self.config.quality == "published":
             return 1.0
         if isinstance(self.start, Segmenter):
             return self.start.zoom  # the weights know this scale
-        diameter = max(annotations.object_diameter(), 1.0)
-        return float(np.clip(self.config.object_diameter / diameter, 1 / 16, self.config.largest_zoom))
+        return float(np.clip(self.config.object_diameter / max(diameter, 1.0), 1 / 16, self.config.largest_zoom))
 
     def _steps(self, sources: list[Source]) -> Iterator[TrainingStep]:
         config, net = self.config, self.net
         assert net is not None
-        known = [float(s.targets[2].sum()) for s in sources]
+        known = [float(s.targets[KNOWN].sum()) for s in sources]
         positive_share = float(np.average([s.positive_share for s in sources], weights=known))
 
         self.threshold = 1 / (1 + math.exp(-threshold_shift(positive_share, config.balance)))
@@ -189,6 +270,7 @@ class FineTuner:
                 balance=config.balance,
                 dice_weight=config.dice_weight,
                 contour_weight=config.contour_weight,
+                distance_weight=config.distance_weight,
                 positive_share=positive_share,
             )
 
@@ -211,9 +293,7 @@ class FineTuner:
             clip_norm=5.0,
         )
 
-    def _fitting_threshold(
-        self, frames: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], intensity: IntensityScale
-    ) -> float:
+    def _fitting_threshold(self, frames: Sequence[PaintedPlane], intensity: IntensityScale) -> float:
         """Return the threshold near that of the loss at which masks of annotated frames overlap best with the paint.
 
         Whether the paint reaches to the outer or the inner rim of a blurred border is a habit of its painter.
@@ -223,9 +303,9 @@ class FineTuner:
         overlap, union = np.zeros(len(candidates)), np.zeros(len(candidates))
         segmenter = self.segmenter
         segmenter.config = PredictConfig()
-        for plane, mask, known in frames:
-            probability = segmenter.plane_probability(plane, intensity)[known]
-            truth = mask[known]
+        for frame in frames:
+            probability = segmenter.plane_probability(frame.image, intensity)[frame.known]
+            truth = frame.labels[frame.known] > 0
             for i, threshold in enumerate(candidates):
                 found = probability >= threshold
                 overlap[i] += np.count_nonzero(found & truth)
@@ -234,54 +314,40 @@ class FineTuner:
         # The first is that of the loss: another has to be better.
         return candidates[int(np.argmax(similarity))]
 
+    def _fit_separation(self, frames: Sequence[PaintedPlane], intensity: IntensityScale) -> None:
+        """Choose the settings with which annotated objects come out as they were painted."""
+        segmenter = self.segmenter
+        segmenter.config = PredictConfig()
+        maps = ((segmenter.plane_maps(f.image, intensity), f) for f in frames)
+        separation = choose_separation(
+            (((foreground_of(m), m.contour, m.distance), f.labels, f.known) for m, f in maps),
+            self.threshold,
+            self.meaning.radius,
+            self.meaning.separation,
+        )
+        self.meaning = dataclasses.replace(self.meaning, separation=separation)
+
     @torch.no_grad()
     def _foreground(self, x: Tensor) -> Tensor:
         net = self.net
         assert net is not None
-        pick = net.config.heads.index("foreground")
-        return torch.sigmoid(net(x.to(self.device))[:, pick : pick + 1].float())
+        logits = net(x.to(self.device))[:, list(net.config.foreground)].float()
+        return class_probabilities(logits).sum(1, keepdim=True)
 
     def _published_steps(
         self, clip: Clip, annotations: Annotations, intensity: IntensityScale
     ) -> Iterator[TrainingStep]:
-        """Fine-tune as published: whole frames, one at a time, SGD, balanced cross-entropy alone.
-
-        The published loss is a sum over pixels with a learning rate of 1e-8; as a mean over a frame
-        of 480 x 854 pixels that is 4.1e-3, which no longer depends on the size of the frame.
-        """
         config, net = self.config, self.net
         assert net is not None
         net.requires_grad_(True)
-        groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-        for name, parameter in net.named_parameters():
-            rate = 0.01 if name.startswith("fuse") else 1.0
-            bias = parameter.ndim == 1
-            groups.setdefault((rate * (2 if bias else 1), 0.0 if bias else 2e-4), []).append(parameter)
-        optimiser = torch.optim.SGD(
-            [{"params": p, "lr": 1e-8 * 480 * 854 * k, "weight_decay": decay} for (k, decay), p in groups.items()],
-            momentum=0.9,
-        )
-        frames = []
-        for p in annotations.planes:
-            source = Source(clip.plane(p), annotations.labels(p), annotations.known(p), intensity, 1.0)
-            x = intensity.normalise(source.image)[None].to(self.device)
-            mask, contour, known = (t[None].float().to(self.device) for t in source.targets)
-            frames.append(Batch(x, mask, contour, known, torch.tensor(source.positive_share, device=self.device)))
-
-        def loss_of_step(step: int, progress: float) -> Tensor:
-            rng = np.random.default_rng([config.seed, step])
-            frame = frames[int(rng.integers(len(frames)))]
-            turn = (lambda t: torch.flip(t, (-1,))) if rng.random() < 0.5 else (lambda t: t)
-            foreground = net(turn(frame.x))[:, net.config.heads.index("foreground")].float()
-            share = frame.positive_share.clamp(1e-4, 1 - 1e-4)
-            loss = balanced_cross_entropy(foreground, turn(frame.mask), turn(frame.known), share)
-            # `balanced_cross_entropy` has mean weight 1; the published weights N-/N and N+/N have 2 (N+/N) (N-/N).
-            return loss * (2 * share * (1 - share))
-
+        planes = [
+            Source(clip.plane(p), annotations.labels(p), annotations.known(p), intensity, 1.0)
+            for p in annotations.planes
+        ]
         yield from training_steps(
             net,
-            loss_of_step,
-            optimiser,
+            published_loss(net, [whole_frame(source, self.device) for source in planes], config.seed),
+            published_optimiser(net),
             config.planned_steps,
             seconds=config.seconds,
             schedule=lambda p: 1.0,
@@ -298,6 +364,7 @@ class FineTuner:
         return {
             "parent": parent,
             "continued": bool(before),
+            "task": self.meaning.task,
             "fine_tune": self.config.to_dict(),
             "augment": self.augment.to_dict(),
             "movie": clip.name,
@@ -318,11 +385,11 @@ def _check_contrast(clip: Clip, planes: Mapping[int, np.ndarray]) -> None:
         raise ValueError(f"{clip.name} shows nothing where it is painted: every pixel of frame {numbers} {what}.")
 
 
-def _known(annotations: Annotations, p: int) -> np.ndarray:
+def _known(annotations: Annotations, p: int, diameter: float) -> np.ndarray:
     """Return where plane `p` supervises: not in a band along the edge that was left unpainted."""
     known = annotations.known(p)
     if not annotations.is_partial(p):
-        band = unpainted_edge(annotations.labels(p), annotations.object_diameter())
+        band = unpainted_edge(annotations.labels(p), diameter)
         if band:
             inner = np.zeros_like(known)
             inner[band:-band, band:-band] = True

@@ -47,6 +47,40 @@ def balanced_cross_entropy(
     return (loss * weight).sum() / known.sum().clamp_min(1)
 
 
+def class_probabilities(logits: Tensor) -> Tensor:
+    """Return the probability of each class, (N, K, H, W): a softmax in which background has the logit 0.
+
+    With one class it is the sigmoid.
+    """
+    if logits.shape[1] == 1:
+        return torch.sigmoid(logits)
+    return torch.softmax(F.pad(logits, (0, 0, 0, 0, 1, 0)), 1)[:, 1:]
+
+
+def class_cross_entropy(
+    logits: Tensor, classes: Tensor, known: Tensor, positive_share: Tensor | float, balance: float = 0.0
+) -> Tensor:
+    """Return the cross-entropy of several classes and background, averaged over the labelled pixels.
+
+    Parameters
+    ----------
+    logits, classes : Tensor
+        (N, K, H, W); the classes in [0, 1], what is left to 1 is background, whose logit is 0.
+    known : Tensor
+        (N, H, W), 1 where the pixel is labelled, else 0.
+    positive_share, balance
+        As `balanced_cross_entropy`: of all classes together against background.
+    """
+    share = torch.as_tensor(positive_share, dtype=logits.dtype, device=logits.device).clamp(1e-4, 1 - 1e-4)
+    positive, negative = share.pow(-balance), (1 - share).pow(-balance)
+    mean = share * positive + (1 - share) * negative
+    foreground = classes.sum(1).clamp(0, 1)
+    weight = (foreground * positive + (1 - foreground) * negative) / mean * known
+    targets = torch.cat([1 - foreground[:, None], classes], 1)
+    loss = -(targets * F.log_softmax(F.pad(logits, (0, 0, 0, 0, 1, 0)), 1)).sum(1)
+    return (loss * weight).sum() / known.sum().clamp_min(1)
+
+
 def dice_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """Return 1 - soft Dice over all labelled pixels of the batch together, a scalar.
 
@@ -59,8 +93,11 @@ def dice_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     ----------
     Milletari et al., "V-Net", 3DV 2016.
     """
-    probability = torch.sigmoid(logits) * known
-    target = target * known
+    return _dice(torch.sigmoid(logits), target, known)
+
+
+def _dice(probability: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    probability, target = probability * known, target * known
     overlap = 2 * (probability * target).sum() + 1.0
     return 1 - overlap / ((probability + target).sum() + 1.0)
 
@@ -82,6 +119,7 @@ def segmentation_loss(
     balance: float,
     dice_weight: float,
     contour_weight: float,
+    distance_weight: float = 0.0,
     positive_share: Tensor | float | None = None,
 ) -> Tensor:
     """Return the loss of all heads of a network on a batch of crops, a scalar.
@@ -97,13 +135,25 @@ def segmentation_loss(
     """
     logits = logits.float()
     share = batch.positive_share if positive_share is None else positive_share
-    foreground = logits[:, heads.index("foreground")]
-    loss = balanced_cross_entropy(foreground, batch.mask, batch.known, share, balance)
-    if dice_weight:
-        loss = loss + dice_weight * dice_loss(foreground, batch.mask, batch.known)
+    if batch.classes is not None:
+        foreground = logits[:, [i for i, head in enumerate(heads) if head.startswith("foreground")]]
+        loss = class_cross_entropy(foreground, batch.classes, batch.known, share, balance)
+        if dice_weight:
+            each = class_probabilities(foreground).unbind(1)
+            dice = [_dice(p, t, batch.known) for p, t in zip(each, batch.classes.unbind(1), strict=True)]
+            loss = loss + dice_weight * torch.stack(dice).mean()
+    else:
+        single = logits[:, heads.index("foreground")]
+        loss = balanced_cross_entropy(single, batch.mask, batch.known, share, balance)
+        if dice_weight:
+            loss = loss + dice_weight * dice_loss(single, batch.mask, batch.known)
     if contour_weight and "contour" in heads:
         contour = logits[:, heads.index("contour")]
         loss = loss + contour_weight * balanced_cross_entropy(contour, batch.contour, batch.known, 0.1, 0.5)
+    if distance_weight and "distance" in heads and batch.distance is not None:
+        distance = logits[:, heads.index("distance")]
+        # Cross-entropy with soft targets is least where the sigmoid is the distance itself.
+        loss = loss + distance_weight * balanced_cross_entropy(distance, batch.distance, batch.known, 0.5)
     return loss
 
 

@@ -17,6 +17,8 @@ finest side output yields 2 x 2 logits per position, which restores full resolut
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -216,6 +218,28 @@ class OSVOSNet(nn.Module):
         """Return what `preview` trains: side outputs and fuse; the trunk stays."""
         modules = [*self.lateral, *self.side_prep, *self.fuse]
         return [p for module in modules for p in module.parameters()]
+
+    def with_heads(self, heads: Sequence[str]) -> OSVOSNet:
+        """Return a copy with other heads on the same trunk and side outputs.
+
+        A head that is there keeps its weights; a new one begins with those of the foreground.
+
+        Parameters
+        ----------
+        heads : sequence of str
+            As `NetworkConfig.heads`.
+        """
+        net = OSVOSNet(self.config.replace(heads=tuple(heads)))
+        net.load_state_dict({k: v for k, v in self.state_dict().items() if not k.startswith("fuse.")}, strict=False)
+        mine = self.config.heads
+        origin = [mine.index(head) if head in mine else self.config.foreground[0] for head in heads]
+        for i, (old, new) in enumerate(zip(self.fuse, net.fuse, strict=True)):
+            assert isinstance(old, nn.Conv2d)
+            per_head = 4 if i == 0 and self._subpixel else 1
+            rows = [per_head * o + k for o in origin for k in range(per_head)]
+            new.load_state_dict({k: v[rows] for k, v in old.state_dict().items()})
+        device = next(self.parameters()).device
+        return net.to(device).to(memory_format=torch.channels_last)
 
     def fold(self) -> OSVOSNet:
         """Return the same network with each BatchNorm folded into its convolution.

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 from napari_osvos.augment import paste_objects, reflect, sampling_grid, vary_intensities
 from napari_osvos.config import AugmentConfig
 from napari_osvos.intensity import IntensityScale, raw_tensor
 
-MASK, CONTOUR, KNOWN = 0, 1, 2
+# Channels of the targets; the mask of each class follows where there are several.
+MASK, CONTOUR, KNOWN, DISTANCE, CLASSES = 0, 1, 2, 3, 4
 FOREGROUND, BORDER, ANYWHERE, ERROR = 0, 1, 2, 3
 
 
@@ -31,6 +33,10 @@ class Batch:
         (N, S, S) float32 in [0, 1].
     positive_share : Tensor
         (N, 1, 1), foreground share of the image that each crop comes from.
+    distance : Tensor or None
+        (N, S, S) float32 in [0, 1], see `inner_distance`.
+    classes : Tensor or None
+        (N, K, S, S) float32 in [0, 1], the mask of each of several classes.
     """
 
     x: Tensor
@@ -38,10 +44,14 @@ class Batch:
     contour: Tensor
     known: Tensor
     positive_share: Tensor
+    distance: Tensor | None = None
+    classes: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
-        return Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in dataclasses.fields(self)))
+        parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        moved = {name: part.to(device, non_blocking=True) for name, part in parts.items() if part is not None}
+        return Batch(**moved)
 
 
 def inner_boundary(labels: np.ndarray) -> np.ndarray:
@@ -53,6 +63,26 @@ def inner_boundary(labels: np.ndarray) -> np.ndarray:
     boundary[:, 1:] |= right
     boundary[:, :-1] |= right
     return boundary & (labels > 0)
+
+
+def inner_distance(labels: np.ndarray) -> np.ndarray:
+    """Return how deep each pixel lies in its object: 0 at its border and outside, 1 where it is thickest.
+
+    Parameters
+    ----------
+    labels : (Y, X) int array
+        0 is background.
+
+    Returns
+    -------
+    (Y, X) float32 array in [0, 1]
+        Distance to the border of the object, divided by the largest one in it.
+    """
+    distance = ndimage.distance_transform_edt((labels > 0) & ~inner_boundary(labels))
+    largest = np.zeros(int(labels.max(initial=0)) + 1)
+    np.maximum.at(largest, labels.ravel(), distance.ravel())
+    # One pixel more than to the border: an object of a single row has a middle, too.
+    return np.where(labels > 0, (distance + 1) / (largest[labels] + 1), 0).astype(np.float32)
 
 
 class Source:
@@ -72,6 +102,10 @@ class Source:
         Network pixels per image pixel.
     weight : float
         How often crops are drawn from this source, relative to others.
+    classes : tuple of int
+        Labels that are to be told apart from each other; fewer than two make all labels one class.
+    distance : bool
+        Whether the network learns how deep in its object a pixel lies.
     """
 
     def __init__(
@@ -82,6 +116,8 @@ class Source:
         intensity: IntensityScale,
         zoom: float,
         weight: float = 1.0,
+        classes: tuple[int, ...] = (),
+        distance: bool = False,
     ) -> None:
         mask = labels > 0
         contour = inner_boundary(labels)
@@ -91,7 +127,10 @@ class Source:
         self.positive_share = float(mask[known].mean()) if known.any() else 0.0
         self.image = raw_tensor(image)  # (C, Y, X)
         self._normalised = False
-        self.targets = torch.from_numpy(np.stack([mask, contour, known]).astype(np.uint8))  # (3, Y, X)
+        depth = np.round(255 * inner_distance(labels)) if distance else np.zeros(mask.shape)
+        each = [labels == label for label in classes] if len(classes) > 1 else []
+        # (4 + K, Y, X); the distance counts in 255ths
+        self.targets = torch.from_numpy(np.stack([mask, contour, known, depth, *each]).astype(np.uint8))
         if zoom < 0.75:
             # Resampling by one step per crop pixel would alias; reduce once, by averaging.
             self._reduce(max(zoom, 4 / max(min(mask.shape), 4)))
@@ -103,21 +142,34 @@ class Source:
     def _reduce(self, factor: float) -> None:
         # Prediction resamples what the network would see, not raw intensities: so does this.
         image = self.intensity.normalise(self.image)
-        mask, contour, known = self.targets.float()
+        targets = self.targets.float()
+        known = targets[KNOWN].clone()
         # Targets are averaged over what is known; a thin stroke stays.
-        stacked = torch.cat([image, torch.stack([mask * known, contour * known, known])])[None]
+        stacked = torch.cat([image, targets * known])[None]
         height, width = (max(1, round(s * factor)) for s in stacked.shape[-2:])
         stacked = F.interpolate(stacked, size=(height, width), mode="bilinear", antialias=True)[0]
         self.image, self._normalised = stacked[:3], True
-        mask, contour, known = stacked[-3:]
-        contour = contour * 2  # thin lines fade when averaged
-        half = 0.5 * known + 1e-4  # rounding must not decide a draw
-        self.targets = torch.stack([mask > half, contour > half, known > 0.25]).to(torch.uint8)
+        targets = stacked[3:]
+        known = targets[KNOWN].clone()
+        targets[CONTOUR] *= 2  # thin lines fade when averaged
+        depth = (targets[DISTANCE] / known.clamp_min(1e-6)).round()
+        targets = targets > 0.5 * known + 1e-4  # rounding must not decide a draw
+        # What is covered by a quarter or more is known, and the ridge of a thinner stroke.
+        ridge = F.max_pool2d(known[None], 3, 1, 1)[0]
+        targets[KNOWN] = (known > 0) & (known >= torch.minimum(torch.full_like(known, 0.25), ridge / 2))
+        self.targets = targets.to(torch.uint8)
+        self.targets[DISTANCE] = depth.to(torch.uint8)
         self.zoom /= factor
 
     def _intensities(self, window: tuple[slice, slice, slice]) -> Tensor:
         """Return network input (3, y, x) of a window."""
         return self.image[window] if self._normalised else self.intensity.normalise(self.image[window])
+
+    def _targets(self, window: tuple[slice, slice, slice]) -> Tensor:
+        """Return targets (4 + K, y, x) of a window, float32 in [0, 1]."""
+        targets = self.targets[window].float()
+        targets[DISTANCE] /= 255
+        return targets
 
     @staticmethod
     def _coordinates(where: Tensor) -> np.ndarray:
@@ -154,7 +206,7 @@ class Source:
         top = int(rng.integers(max(height - edge, 0) + 1))
         left = int(rng.integers(max(width - edge, 0) + 1))
         window = (slice(None), slice(top, top + edge), slice(left, left + edge))
-        x, targets = self._intensities(window)[None], self.targets[window].float()
+        x, targets = self._intensities(window)[None], self._targets(window)
         size = tuple(max(1, round(n * self.zoom)) for n in x.shape[-2:])
         p = probability(F.interpolate(x, size=size, mode="bilinear"))
         p = F.interpolate(p, size=targets.shape[-2:], mode="bilinear", antialias=True)[0, 0].cpu()
@@ -164,7 +216,7 @@ class Source:
             self._places[ERROR] = np.stack(np.unravel_index(places, p.shape), 1).astype(np.float32) + (top, left)
 
     def crop(self, centre: tuple[float, float], size: int, augment: AugmentConfig, rng: np.random.Generator) -> Tensor:
-        """Return one crop (6, size, size): intensities, then mask, contour and known region.
+        """Return one crop (7 + K, size, size): intensities, then the targets.
 
         What lies outside of the image is its mirror image, and not known.
         """
@@ -175,12 +227,8 @@ class Source:
         y, x = reflect(y, height), reflect(x, width)
         top, left = int(y.min()), int(x.min())
         bottom, right = min(int(y.max()) + 2, height), min(int(x.max()) + 2, width)
-        window = torch.cat(
-            [
-                self._intensities((slice(None), slice(top, bottom), slice(left, right))),
-                self.targets[:, top:bottom, left:right].float(),
-            ]
-        )
+        inside = (slice(None), slice(top, bottom), slice(left, right))
+        window = torch.cat([self._intensities(inside), self._targets(inside)])
         # grid_sample wants x, y in [-1, 1] from the first to the last pixel centre
         scaled = torch.stack(
             [(x - left) * (2 / max(right - left - 1, 1)) - 1, (y - top) * (2 / max(bottom - top - 1, 1)) - 1], -1
@@ -221,4 +269,5 @@ def draw_batch(
     x = vary_intensities(x, augment, rng)
     share = torch.tensor([sources[i].positive_share for i in picks], dtype=torch.float32).view(-1, 1, 1)
     x = x.contiguous(memory_format=torch.channels_last)
-    return Batch(x, targets[:, MASK], targets[:, CONTOUR], targets[:, KNOWN], share)
+    classes = targets[:, CLASSES:] if targets.shape[1] > CLASSES else None
+    return Batch(x, targets[:, MASK], targets[:, CONTOUR], targets[:, KNOWN], share, targets[:, DISTANCE], classes)

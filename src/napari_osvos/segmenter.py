@@ -18,6 +18,8 @@ from napari_osvos.clip import Clip
 from napari_osvos.config import PredictConfig
 from napari_osvos.device import autocast, resolve_device
 from napari_osvos.intensity import PERCENTILES, IntensityScale, raw_tensor
+from napari_osvos.labelling import LabelMeaning, PlaneMaps, foreground_of
+from napari_osvos.losses import class_probabilities
 from napari_osvos.network import OSVOSNet
 
 
@@ -30,7 +32,8 @@ class FramePrediction:
     frame : int
         Position in the clip.
     labels : array
-        (Y, X) or (Z, Y, X) uint16; 0 is background, 1 foreground.
+        (Y, X) or (Z, Y, X) uint16; 0 is background. Of look-alike objects each has a number of its own, 1 to n in
+        this frame; distinct ones have the labels they were painted with.
     probability : array
         The same shape, float32 in [0, 1].
     confidence : float
@@ -93,6 +96,13 @@ class Segmenter:
         Parent, settings, movie and annotated frames; plain data.
     device : str or torch.device
         See `napari_osvos.device.resolve_device`.
+    meaning : LabelMeaning, optional
+        What its labels mean; by default 1 is foreground.
+
+    Raises
+    ------
+    ValueError
+        If the network has not one foreground head for each label.
     """
 
     def __init__(
@@ -103,19 +113,24 @@ class Segmenter:
         config: PredictConfig | None = None,
         provenance: dict[str, Any] | None = None,
         device: str | torch.device = "auto",
+        meaning: LabelMeaning | None = None,
     ) -> None:
         self.device = resolve_device(device) if isinstance(device, str) else device
         self.net = net.to(self.device).to(memory_format=torch.channels_last).eval()
         self.zoom, self.threshold = float(zoom), float(threshold)
         self.config = config or PredictConfig()
         self.provenance = dict(provenance or {})
-        self._foreground = net.config.heads.index("foreground")
+        self.meaning = meaning or LabelMeaning()
+        if len(net.config.foreground) != len(self.meaning.values):
+            raise ValueError(
+                f"The network has {len(net.config.foreground)} heads for foreground, "
+                f"but there are {len(self.meaning.values)} labels."
+            )
 
     # -- one plane ---------------------------------------------------------------------------
 
-    @torch.no_grad()
     def plane_probability(self, plane: np.ndarray, intensity: IntensityScale) -> np.ndarray:
-        """Return the probability of foreground of one plane.
+        """Return the probability of foreground of one plane, of all classes together.
 
         Parameters
         ----------
@@ -128,6 +143,22 @@ class Segmenter:
         -------
         (Y, X) float32 array in [0, 1]
         """
+        return foreground_of(self.plane_maps(plane, intensity, contours=False))
+
+    @torch.no_grad()
+    def plane_maps(self, plane: np.ndarray, intensity: IntensityScale, contours: bool = True) -> PlaneMaps:
+        """Return everything the network says of one plane.
+
+        Parameters
+        ----------
+        plane, intensity
+            As for `plane_probability`.
+        contours : bool
+            Whether contour and distance are wanted, too, where the network has such heads.
+        """
+        heads = self.net.config.heads
+        extra = [heads.index(name) for name in ("contour", "distance") if contours and name in heads]
+        pick = [*self.net.config.foreground, *extra]
         height, width = plane.shape[:2]
         raw = raw_tensor(plane)
         if raw.dtype != torch.float64:  # which Apple's GPU does not have
@@ -138,29 +169,32 @@ class Segmenter:
             x = F.interpolate(x, size=size, mode="bilinear", antialias=self.zoom < 1)
         x = self.net.pad(x)
         turns: Sequence[tuple[int, ...]] = ((), (2,), (3,), (2, 3)) if self.config.flips else ((),)
+        k = len(self.meaning.values)
         total: Tensor | None = None
         for axes in turns:
-            p = torch.sigmoid(self._logits(torch.flip(x, axes) if axes else x).float())
+            logits = self._logits(torch.flip(x, axes) if axes else x, pick).float()
+            p = torch.cat([class_probabilities(logits[:, :k]), torch.sigmoid(logits[:, k:])], 1)
             p = torch.flip(p, axes) if axes else p
             total = p if total is None else total + p
         assert total is not None
-        probability = total[..., : size[0], : size[1]] / len(turns)
+        maps = total[..., : size[0], : size[1]] / len(turns)
         if size != (height, width):
-            probability = F.interpolate(probability, size=(height, width), mode="bilinear", antialias=self.zoom > 1)
-        return probability[0, 0].cpu().numpy()
+            maps = F.interpolate(maps, size=(height, width), mode="bilinear", antialias=self.zoom > 1)
+        found = maps[0].clamp_(0, 1).cpu().numpy()  # resampling rounds to just above 1
+        named = {heads[i]: found[k + n] for n, i in enumerate(extra)}
+        return PlaneMaps(found[:k], named.get("contour"), named.get("distance"))
 
-    def _logits(self, x: Tensor) -> Tensor:
-        """Return foreground logits (1, 1, H, W) of a padded input, in tiles when it is large."""
+    def _logits(self, x: Tensor, pick: list[int]) -> Tensor:
+        """Return the logits (1, n, H, W) of some heads for a padded input, in tiles when it is large."""
         tile, halo = self.config.tile, self.net.halo
         stride = self.net.stride
         tile = max(stride, tile // stride * stride)
         height, width = x.shape[-2:]
-        pick = slice(self._foreground, self._foreground + 1)
         if height <= tile + 2 * halo and width <= tile + 2 * halo:
             with autocast(self.device):
                 whole: Tensor = self.net(x)[:, pick]
             return whole
-        out = torch.empty(1, 1, height, width, device=x.device)
+        out = torch.empty(1, len(pick), height, width, device=x.device)
         for top in range(0, height, tile):
             for left in range(0, width, tile):
                 rows = slice(max(0, top - halo), min(height, top + tile + halo))
@@ -171,6 +205,20 @@ class Segmenter:
                 inner = part[..., top - rows.start : bottom - rows.start, left - columns.start : right - columns.start]
                 out[..., top:bottom, left:right] = inner
         return out
+
+    @property
+    def _wants_contours(self) -> bool:
+        return self.meaning.task == "look-alike" or self.config.snap
+
+    def labels_of(self, planes: Sequence[PlaneMaps]) -> np.ndarray:
+        """Return the labels (Z, Y, X) int32 of a frame from what the network says of its slices."""
+        threshold = self.threshold if self.config.threshold is None else self.config.threshold
+        return self.meaning.labels(planes, threshold, self.config.snap)
+
+    def plane_labels(self, plane: np.ndarray, intensity: IntensityScale) -> tuple[np.ndarray, np.ndarray]:
+        """Return labels (Y, X) uint16 and probability of foreground (Y, X) float32 of one plane by itself."""
+        maps = self.plane_maps(plane, intensity, self._wants_contours)
+        return _compact(self.labels_of([maps])[0]), foreground_of(maps)
 
     # -- movies ------------------------------------------------------------------------------
 
@@ -191,22 +239,25 @@ class Segmenter:
     def iter_frames(self, clip: Clip, frames: Iterable[int] | None = None) -> Iterator[FramePrediction]:
         """Yield the prediction of each frame; all frames in order by default."""
         threshold = self.threshold if self.config.threshold is None else self.config.threshold
+        intensity = movie_intensity(clip, self.net.config.intensities)
         for t in range(clip.n_frames) if frames is None else frames:
             began = time.perf_counter()
             planes = range(t * clip.depth, (t + 1) * clip.depth)
-            stack = np.stack([probability for _, probability in self.iter_probabilities(clip, planes)])
-            probability = stack if clip.has_depth else stack[0]
-            labels = (probability >= threshold).astype(np.uint16)
+            maps = [self.plane_maps(clip.plane(p), intensity, self._wants_contours) for p in planes]
+            labels = _compact(self.labels_of(maps))
+            probability = np.stack([foreground_of(m) for m in maps])
+            if not clip.has_depth:
+                labels, probability = labels[0], probability[0]
             seconds = time.perf_counter() - began
             yield FramePrediction(t, labels, probability, confidence(probability, threshold), seconds)
 
     def iter_labels(self, clip: Clip, frames: Iterable[int] | None = None) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield frame and labels: (Y, X) or (Z, Y, X) uint16, 0 background, 1 foreground."""
+        """Yield frame and labels, (Y, X) or (Z, Y, X); see `FramePrediction`."""
         for prediction in self.iter_frames(clip, frames):
             yield prediction.frame, prediction.labels
 
     def predict(self, clip: Clip) -> np.ndarray:
-        """Return the labels of all frames, (T, Y, X) or (T, Z, Y, X) uint16."""
+        """Return the labels of all frames, (T, Y, X) or (T, Z, Y, X)."""
         return np.stack([labels for _, labels in self.iter_labels(clip)])
 
     # -- files -------------------------------------------------------------------------------
@@ -225,6 +276,7 @@ class Segmenter:
             "threshold": self.threshold,
             "predict": self.config.to_dict(),
             "provenance": self.provenance,
+            "meaning": self.meaning.to_dict(),
         }
         save_tensors(path, self.net.state_dict(), header, "segmenter")
 
@@ -240,6 +292,13 @@ class Segmenter:
         net, header = load_network(path, "segmenter")
         try:
             config = PredictConfig.from_dict(header["predict"])
-            return cls(net, header["zoom"], header["threshold"], config, header["provenance"], device)
-        except (KeyError, TypeError) as error:
+            # Segmenters of before labels had a meaning: 1 is foreground.
+            meaning = LabelMeaning.from_dict(header["meaning"]) if "meaning" in header else None
+            return cls(net, header["zoom"], header["threshold"], config, header["provenance"], device, meaning)
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged: its header lacks what a segmenter needs ({error}).") from error
+
+
+def _compact(labels: np.ndarray) -> np.ndarray:
+    """Return labels as uint16, or uint32 where they need it."""
+    return labels.astype(np.uint16 if labels.max(initial=0) < 2**16 else np.uint32)

@@ -52,9 +52,22 @@ class EngineReady(Event):
 
 @dataclass(frozen=True)
 class Calibrated(Event):
-    """How fast this machine is, measured with the bundled parent on the default device; see `estimated_seconds`."""
+    """How fast this machine is, measured with the bundled parent; see `estimated_seconds`.
+
+    Attributes
+    ----------
+    calibration : Calibration
+        What was measured.
+    device, threads
+        As `Engine.calibrate` was asked for them.
+    device_words : str
+        The device in words, with threads and precision.
+    """
 
     calibration: Calibration
+    device: str
+    threads: int | None
+    device_words: str
 
 
 @dataclass(frozen=True)
@@ -90,8 +103,8 @@ class Preview(Event):
         Position in the clip.
     z : int or None
         Slice, in a movie with a Z axis.
-    labels : (Y, X) uint8 array
-        0 background, 1 foreground.
+    labels : (Y, X) unsigned integer array
+        As `FramePrediction`; look-alike objects are numbered anew in each preview.
     probability : (Y, X) float16 array or None
         In [0, 1]; where the request asks for probabilities.
     step : int
@@ -100,7 +113,7 @@ class Preview(Event):
 
     frame: int
     z: int | None
-    labels: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.unsignedinteger[Any]]
     probability: npt.NDArray[np.float16] | None
     step: int
 

@@ -90,11 +90,9 @@ class Previews:
             return
         began = time.perf_counter()
         with torch.random.fork_rng(devices=[]):
-            probability = self._predict(p)
-        if probability is not None:
-            segmenter_threshold = self.tuner.threshold
-            threshold = segmenter_threshold if self.prediction.threshold is None else self.prediction.threshold
-            labels = (probability >= threshold).astype(np.uint8)
+            found = self._predict(p)
+        if found is not None:
+            labels, probability = found
             sent = probability.astype(np.float16) if self.probabilities else None
             self.tell(Preview(frame, z if self.clip.has_depth else None, labels, sent, self.step))
         self._shown = (frame, z, self.step)
@@ -113,14 +111,14 @@ class Previews:
             return since >= self._cost  # at once, but scrubbing must not bring the learning to a stop
         return since >= self._cost * (1 / PREVIEW_SHARE - 1)
 
-    def _predict(self, p: int) -> np.ndarray[Any, Any] | None:
-        """Return the probability (Y, X) of a plane; None where even a small tile needs too much memory."""
+    def _predict(self, p: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
+        """Return labels and probability (Y, X) of a plane; None where even a small tile needs too much memory."""
         segmenter = self.tuner.segmenter
         intensity = movie_intensity(self.clip, segmenter.net.config.intensities)
         while True:
             segmenter.config = self.prediction
             try:
-                return segmenter.plane_probability(self.clip.plane(p), intensity)
+                return segmenter.plane_labels(self.clip.plane(p), intensity)
             except OUT_OF_MEMORY as error:
                 smaller = smaller_tile(error, self.prediction)
             free_memory()
