@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_osvos.snapping import contour_regions, snap
+from napari_osvos.snapping import CUT, contour_regions, fitting_cut, snap
 
 
 def _square() -> tuple[np.ndarray, np.ndarray]:
@@ -52,3 +52,13 @@ def test_a_region_needs_more_than_half_of_its_pixels() -> None:
     more = inside.copy()
     more[:, :16] = 0
     assert (snap(more, contour)[12:28, 12:28] == 1).all()
+
+
+def test_the_cut_is_half_of_what_the_network_says_on_painted_borders() -> None:
+    contour, inside = _square()
+    border = contour > 0
+    assert abs(fitting_cut([(0.3 * contour, border), (0.3 * contour, border & (inside < 0))]) - 0.135) < 1e-6
+    assert fitting_cut([]) == CUT
+    faint = 0.3 * contour
+    assert len(np.unique(contour_regions(faint))) == 1
+    assert len(np.unique(contour_regions(faint, fitting_cut([(faint, border)])))) == 2

@@ -27,9 +27,10 @@ from napari_osvos.network import OSVOSNet
 from napari_osvos.optimiser import Muon
 from napari_osvos.parent import ParentNetwork
 from napari_osvos.published import published_loss, published_optimiser, whole_frame
-from napari_osvos.sampling import KNOWN, Source, draw_batch
+from napari_osvos.sampling import KNOWN, Source, draw_batch, inner_boundary
 from napari_osvos.segmenter import Segmenter, movie_intensity
 from napari_osvos.shading import shading_direction
+from napari_osvos.snapping import fitting_cut
 from napari_osvos.task import MOST_CLASSES, Task, choose_task, instances_of, label_values
 from napari_osvos.training import TrainingStep, WeightAverage, cosine, training_steps
 from napari_osvos.unpainted_edge import unpainted_edge
@@ -197,8 +198,8 @@ class FineTuner:
         complete = [f for f in frames if not f.partial][:MOST_FRAMES_LOOKED_AT]
         if config.quality != "published":
             self.threshold = self._fitting_threshold(complete, intensity)
-        if alike and config.quality != "preview":
-            self._fit_separation(complete[:MOST_FRAMES_SEPARATED], intensity)
+        if config.quality != "preview":
+            self._fit_contours(complete[:MOST_FRAMES_SEPARATED], intensity)
 
     def _choose_task(self, clip: Clip, annotations: Annotations) -> tuple[Task, tuple[int, ...]]:
         """Return the task, and the labels that the network is to tell apart."""
@@ -314,11 +315,15 @@ class FineTuner:
         # The first is that of the loss: another has to be better.
         return candidates[int(np.argmax(similarity))]
 
-    def _fit_separation(self, frames: Sequence[PaintedPlane], intensity: IntensityScale) -> None:
+    def _fit_contours(self, frames: Sequence[PaintedPlane], intensity: IntensityScale) -> None:
         """Choose the settings with which annotated objects come out as they were painted."""
         segmenter = self.segmenter
         segmenter.config = PredictConfig()
         maps = ((segmenter.plane_maps(f.image, intensity), f) for f in frames)
+        if self.meaning.task == "distinct":
+            borders = ((m.contour, inner_boundary(f.labels) & f.known) for m, f in maps if m.contour is not None)
+            self.meaning = dataclasses.replace(self.meaning, cut=fitting_cut(borders))
+            return
         separation = choose_separation(
             (((foreground_of(m), m.contour, m.distance), f.labels, f.known) for m, f in maps),
             self.threshold,

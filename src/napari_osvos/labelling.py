@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_osvos.instances import SeparationConfig, separate
-from napari_osvos.snapping import snap
+from napari_osvos.snapping import CUT, snap
 from napari_osvos.task import TASKS, Task
 
 
@@ -51,12 +51,15 @@ class LabelMeaning:
         Of a painted object, in pixels of the movie.
     separation : SeparationConfig
         How look-alike objects are cut apart.
+    cut : float
+        Probability of contour from which a border parts regions, where distinct objects are snapped to contours.
     """
 
     task: Task = "distinct"
     values: tuple[int, ...] = (1,)
     radius: float = 16.0
     separation: SeparationConfig = field(default_factory=SeparationConfig)
+    cut: float = CUT
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -65,6 +68,7 @@ class LabelMeaning:
             "values": list(self.values),
             "radius": self.radius,
             "separation": self.separation.to_dict(),
+            "cut": self.cut,
         }
 
     @classmethod
@@ -82,7 +86,7 @@ class LabelMeaning:
         if not values or min(values) < 1 or len(set(values)) < len(values):
             raise ValueError(f"the labels are {values}; they are different whole numbers from 1")
         separation = SeparationConfig.from_dict(plain["separation"])
-        return cls(plain["task"], values, float(plain["radius"]), separation)
+        return cls(plain["task"], values, float(plain["radius"]), separation, float(plain["cut"]))
 
     def labels(self, planes: Sequence[PlaneMaps], threshold: float, snapped: bool = False) -> NDArray[np.int32]:
         """Return the labels of a frame from what a network says of its slices.
@@ -115,7 +119,7 @@ class LabelMeaning:
         if snapped:
             for z, maps in enumerate(planes):
                 if maps.contour is not None:
-                    classes[z] = snap(classes[z], maps.contour)
+                    classes[z] = snap(classes[z], maps.contour, self.cut)
         return np.array([0, *self.values], np.int32)[classes]
 
 

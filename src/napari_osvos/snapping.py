@@ -1,19 +1,44 @@
 """Contour snapping: masks take the shape of the regions that the network's contours enclose.
 
 As published, contours are turned into regions, and a region is foreground where the mask covers more than half of it.
-The paper cuts an ultrametric contour map at 0.29; here regions are the basins of a watershed of the contour map,
-merged, weakest border first, until every border between two has a mean probability of contour of at least `CUT`.
+The paper cuts an ultrametric contour map at 0.29, which suits contours that are learned from many images. How sure a
+network is of contours after one annotated frame depends on the movie, so that here the cut is half of what it says on
+the painted borders. Regions are the basins of a watershed of the contour map, merged, weakest border first, until
+every border between two has a mean probability of contour of at least the cut.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 CUT = 0.29
-"""Mean probability of contour from which a border parts two regions."""
+"""The published mean strength of contour from which a border parts two regions."""
+SHARE = 0.5
+"""Of the strength that painted borders have, the cut is this share."""
+
+
+def fitting_cut(frames: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> float:
+    """Return the cut that suits a network: half of the mean strength of contour on painted borders.
+
+    Parameters
+    ----------
+    frames : iterable
+        Contour (Y, X) float32 in [0, 1], and where borders are painted, (Y, X) bool.
+
+    Returns
+    -------
+    float
+        In (0, 1]; `CUT` where there is no border.
+    """
+    total, count = 0.0, 0
+    for contour, border in frames:
+        total += float(contour[border].sum(dtype=np.float64))
+        count += int(border.sum())
+    return max(SHARE * total / count, 1e-3) if count else CUT
 
 
 def contour_regions(contour: NDArray[np.float32], cut: float = CUT) -> NDArray[np.int64]:
