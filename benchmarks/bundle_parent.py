@@ -9,15 +9,19 @@ The folder is one of `napari-osvos train-parent`; the scores are the table that
 from __future__ import annotations
 
 import argparse
-import csv
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import napari_osvos
+from napari_osvos.benchmark_table import COLUMNS, Row, read_table
+from napari_osvos.machine import replacing
 from napari_osvos.parent import ParentNetwork
 
 HERE = Path(__file__).resolve().parent
 PARENTS = Path(napari_osvos.__file__).parent / "parents"
+SCORES = ("movie", "method", "n_annotated", "seed", "J", "F", "F2px", "adapt_s")
+"""What the card shows of the benchmark's columns."""
 
 
 def main() -> None:
@@ -29,6 +33,9 @@ def main() -> None:
     given = parser.parse_args()
     with open(HERE / "training_sets.toml", "rb") as stream:
         known = tomllib.load(stream)
+    if given.scores and not given.scores.exists():
+        parser.error(f"There is no file {given.scores}.")
+    scores = read_table(given.scores) if given.scores else []
     parent = ParentNetwork.load(given.folder / "parent.safetensors")
     images = parent.card.get("images", {})
     parent.card["sets"] = {name: {"images": n, **known.get(name, {})} for name, n in images.items()}
@@ -36,16 +43,13 @@ def main() -> None:
     path = PARENTS / f"{parent.name}.safetensors"
     parent.save(path)
     stored = ParentNetwork.load(path)
-    card = _card(stored, path.stat().st_size, _scores(given.scores) if given.scores else [])
-    path.with_suffix(".md").write_text(card, encoding="utf-8")
+    card = model_card(stored, path.stat().st_size, scores)
+    with replacing(path.with_suffix(".md")) as partial:
+        partial.write_text(card, encoding="utf-8")
 
 
-def _scores(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def _card(parent: ParentNetwork, size: int, scores: list[dict[str, str]]) -> str:
+def model_card(parent: ParentNetwork, size: int, scores: Sequence[Row] = ()) -> str:
+    """Return the card of a parent, whose file has a size in bytes, with the rows of a benchmark."""
     card, net = parent.card, parent.net
     parameters = sum(p.numel() for p in net.parameters())
     lines = [
@@ -85,9 +89,7 @@ def _card(parent: ParentNetwork, size: int, scores: list[dict[str, str]]) -> str
             "Development movies, unpainted frames only; see `benchmarks/`.",
             "",
         ]
-        columns = [
-            c for c in ("movie", "method", "frames", "seed", "J", "F", "F2px", "adapt_seconds") if c in scores[0]
-        ]
+        columns = [c for c in COLUMNS if c in SCORES]
         lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
         lines += ["| " + " | ".join(row[c] for c in columns) + " |" for row in scores]
     return "\n".join(lines) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +47,14 @@ def test_frames_are_chosen_by_number(drawn: Drawn) -> None:
 def test_a_single_frame_takes_the_number_that_is_named(drawn: Drawn) -> None:
     annotations = Annotations.from_labels(drawn("1.")[0], frames=[2]).aligned_to(movie(4, 1, 2))
     assert annotations.frames == (2,)
+
+
+@pytest.mark.parametrize("option", ["frames", "partial"])
+@pytest.mark.parametrize("numbers", [0, [0.0], ["0"]])
+def test_what_is_no_list_of_frame_numbers_is_refused(drawn: Drawn, option: str, numbers: Any) -> None:
+    sentence = f"{option} is {numbers!r}; it must be a list of frame numbers, such as [0, 40]."
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        Annotations.from_labels(drawn("1", "."), **{option: numbers})
 
 
 @pytest.mark.parametrize("frames", [None, [0], [0, 1]])
@@ -120,6 +129,7 @@ def test_later_strokes_do_not_change_annotations(drawn: Drawn) -> None:
         (np.array([[[0, np.nan]]]), "holds the value nan; labels must be whole numbers"),
         (np.array([[[0, -1]]]), "holds the negative label -1; labels must be 0 or more"),
         (np.array([[[0, 2**40]]]), "holds label 1099511627776; the largest allowed is 2147483647"),
+        (np.array([[[0, 2**31]]], np.float32), "holds label 2147483648; the largest allowed is 2147483647"),
     ],
 )
 def test_values_that_are_no_labels_are_refused(values: np.ndarray, sentence: str) -> None:
@@ -127,7 +137,7 @@ def test_values_that_are_no_labels_are_refused(values: np.ndarray, sentence: str
         Annotations.from_labels(values)
 
 
-@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.uint64, np.float32])
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.uint64, np.float16, np.float32])
 def test_whole_numbers_of_any_dtype_are_labels(dtype: Any) -> None:
     assert Annotations.from_labels(np.ones((1, 2, 3), dtype)).labels(0).dtype == np.int32
 

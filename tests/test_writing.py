@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import tracemalloc
 from collections.abc import Iterator
@@ -104,6 +105,18 @@ def test_labels_beyond_16_bits_need_32(tmp_path: Path) -> None:
     assert tifffile.imread(tmp_path / "a.tif").dtype == np.uint32
 
 
+@pytest.mark.parametrize(
+    "shape", [(3, 5, 1), (1, 5, 1), (3, 1, 1), (2, 3, 5, 1), (1, 1, 1), (2, 1, 5, 1), (2, 3, 1, 1)]
+)
+def test_labels_of_32_bits_may_be_one_pixel_wide(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    labels = drawn(shape, top=2**31 - 1)
+    numbers = tuple(range(5, 5 + shape[0]))
+    write_labels(tmp_path / "a.tif", labels, dtype=np.uint32, frame_numbers=numbers)
+    found = read_labels(tmp_path / "a.tif")
+    assert (found.shape, found.frame_numbers) == (shape, numbers)
+    np.testing.assert_array_equal(found, labels)
+
+
 def test_a_stack_too_large_for_imagej_is_a_bigtiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "LARGEST_IMAGEJ_BYTES", 100)
     labels = drawn((2, 1, 17, 23))
@@ -133,6 +146,12 @@ def test_labels_come_from_arrays_and_iterators(tmp_path: Path, ending: str, sour
     labels = drawn((3, 17, 23))
     write_labels(tmp_path / f"a{ending}", source(labels), shape=labels.shape)
     np.testing.assert_array_equal(read_labels(tmp_path / f"a{ending}"), labels)
+
+
+def test_a_list_of_pairs_needs_no_shape(tmp_path: Path) -> None:
+    labels = drawn((3, 4, 17, 23))
+    write_labels(tmp_path / "a.tif", list(enumerate(labels)))
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.tif"), labels)
 
 
 def test_numbers_go_with_labels_and_a_single_plane_is_a_stack_of_one(tmp_path: Path) -> None:
@@ -284,6 +303,42 @@ def test_a_disk_that_becomes_full_is_said_and_tidied(tmp_path: Path, ending: str
     with pytest.raises(OSError, match=rf"The disk became full, so .*a{ending} was not written; free some space"):
         write_labels(tmp_path / f"a{ending}", frames(), shape=(3, 5, 6))
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_is_no_hindrance(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    zarr.create_group(str(tmp_path / f".a.zarr.{os.getpid()}.partial"))
+    write_labels(path, np.ones((1, 2, 2), np.uint8))
+    zarr.create_group(str(tmp_path / f".a.zarr.{os.getpid()}.old"))
+    write_labels(path, np.full((1, 2, 2), 2, np.uint8), overwrite=True)
+    np.testing.assert_array_equal(read_labels(path), np.full((1, 2, 2), 2))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_what_was_moved_aside_by_a_killed_process_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    write_labels(path, np.ones((1, 2, 2), np.uint8))
+    path.rename(tmp_path / f".a.zarr.{os.getpid()}.old")
+    with pytest.raises(ValueError, match="came"):
+        write_labels(path, iter([]), shape=(1, 2, 2))
+    np.testing.assert_array_equal(read_labels(path), np.ones((1, 2, 2)))
+
+
+def test_a_stop_between_the_two_renames_keeps_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.zarr"
+    write_labels(path, np.ones((1, 2, 2), np.uint8))
+    replace = os.replace
+
+    def stopped(source: Path, target: Path) -> None:
+        if source.name == f".a.zarr.{os.getpid()}.partial":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_labels(path, np.full((1, 2, 2), 2, np.uint8), overwrite=True)
+    np.testing.assert_array_equal(read_labels(path), np.ones((1, 2, 2)))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.zarr"]
 
 
 def test_a_stop_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -98,20 +98,21 @@ class Annotations(Mapping[int, PlaneLabels]):
         Raises
         ------
         ValueError
-            If nothing is painted, a named frame is not there, or the values are no labels.
+            If nothing is painted, a named frame is not there or no number, or the values are no labels.
         """
         if not isinstance(labels, Labels):
             labels = Labels(labels, name=name)
+        if not isinstance(partial, bool):
+            partial = _whole_numbers("partial", partial)
         numbers, named = labels.frame_numbers, None
         if frames is not None:
-            named = {operator.index(n) for n in frames}
+            named = set(_whole_numbers("frames", frames))
             if labels.n_frames == 1 and len(named) == 1:
                 numbers = tuple(named)
         own = labels.has_numbers or numbers != labels.frame_numbers
         planes = _painted_planes(labels, numbers, named, partial, background_label, void_label)
         if not any(plane.labels.any() for plane in planes.values()):
-            where = "" if named is None else f" of {spell(sorted(named))}"
-            raise ValueError(f"{labels.name} is empty: no frame{where} holds a painted object.")
+            raise ValueError(_no_paint(labels.name, "" if named is None else f" of {spell(sorted(named))}"))
         return cls(
             planes,
             n_frames=labels.n_frames,
@@ -210,6 +211,17 @@ class Annotations(Mapping[int, PlaneLabels]):
         return Annotations(planes, n_frames=clip.n_frames, depth=clip.depth, frame_numbers=numbers, name=self.name)
 
 
+def _whole_numbers(what: str, numbers: Any) -> tuple[int, ...]:
+    try:
+        return tuple(operator.index(n) for n in numbers)
+    except TypeError:
+        raise ValueError(f"{what} is {numbers!r}; it must be a list of frame numbers, such as [0, 40].") from None
+
+
+def _no_paint(name: str, which: str = "") -> str:
+    return f"{name} is empty: no frame{which} holds a painted object."
+
+
 def _painted_planes(
     labels: Labels,
     numbers: Sequence[int],
@@ -266,7 +278,7 @@ def _complaint(annotations: Annotations, clip: Clip) -> str | None:
     """Say why annotations cannot be learned from on a movie."""
     name, depth = annotations.name, annotations.depth
     if not any(annotations.mask(p).any() for p in annotations):
-        return f"{name} is empty: no frame holds a painted object."
+        return _no_paint(name)
     if annotations.plane_shape != clip.plane_shape:
         sizes = f"{_size(annotations.plane_shape)} pixels but {clip.name} is {_size(clip.plane_shape)}"
         return f"{name} is {sizes}; both must be of one size."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ def open_folder(folder: Path, *, labels: bool = False) -> OpenedFile:
     """Open a folder of TIFF files or pictures, one per frame, by frame number or else in natural order.
 
     The frame number is the last run of digits in a file's name (``man_seg005.tif`` is frame 5), or, where that
-    is the same in all files, the last run that is unique (``t001_c1.tif``). Names without digits are counted.
+    does not rise from file to file in natural order, the last run that does (``t001_c1.tif``). Names without digits
+    are counted in natural order, and so are those in which no single run rises (``10-59-58.tif``, ``11-00-06.tif``).
 
     Parameters
     ----------
@@ -113,21 +115,27 @@ def open_folder(folder: Path, *, labels: bool = False) -> OpenedFile:
 
 
 def numbers_in_names(stems: Sequence[str], where: str) -> tuple[int, ...] | None:
-    """Return the frame number in each file name without ending, or None if some have no digits; see `open_folder`.
+    """Return the frame number in each file name without ending, or None where frames are counted; see `open_folder`.
 
     Raises
     ------
     ValueError
-        If two files have one number; the message begins with `where`.
+        If every run of digits is that of two files, as in ``t1_c1``, ``t1_c2``, ``t2_c1``, ``t2_c2``; the message
+        begins with `where`.
     """
     runs = [re.findall(r"[0-9]+", stem) for stem in stems]
     shortest = min(map(len, runs))
     if shortest == 0:
         return None
+    order = natsorted(range(len(stems)), key=stems.__getitem__)
+    unique = False
     for k in range(1, shortest + 1):
         numbers = tuple(int(run[-k]) for run in runs)
-        if len(set(numbers)) == len(numbers):
+        if all(numbers[one] < numbers[next_one] for one, next_one in pairwise(order)):
             return numbers
+        unique |= len(set(numbers)) == len(numbers)
+    if unique:  # such as the seconds of a time of day: they tell the files apart but not their order
+        return None
     last = [int(run[-1]) for run in runs]
     first, second = next((i, last.index(n)) for i, n in enumerate(last) if last.index(n) != i)
     raise ValueError(

@@ -182,7 +182,8 @@ def checked_labels(values: npt.NDArray[Any], where: str, *, masks_255: bool = Fa
         raise ValueError(f"{where} has dtype {values.dtype}; labels must be whole numbers.")
     if values.size and values.min() < 0:
         raise ValueError(f"{where} holds the negative label {int(values.min())}; labels must be 0 or more.")
-    if values.size and values.max() > LARGEST_LABEL:
+    # As a number of Python: in the dtype of small floats the limit would be rounded, or infinite.
+    if values.size and values.max().item() > LARGEST_LABEL:
         raise ValueError(f"{where} holds label {int(values.max())}; the largest allowed is {LARGEST_LABEL}.")
     if masks_255 and values.dtype == np.uint8 and values.max() == 255 and np.isin(values, (0, 255)).all():
         values = values // 255

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from importlib import resources
@@ -25,6 +26,7 @@ from napari_osvos.checkpoint import (
 from napari_osvos.config import AugmentConfig, NetworkConfig, ParentConfig
 from napari_osvos.device import autocast
 from napari_osvos.losses import deep_supervision_loss, segmentation_loss
+from napari_osvos.machine import replacing
 from napari_osvos.network import OSVOSNet
 from napari_osvos.optimiser import Muon
 from napari_osvos.sampling import Source, draw_batch
@@ -132,6 +134,7 @@ class ParentTraining:
         self.config, self.device = config, device or torch.device("cpu")
         self.augment = augment or AugmentConfig.strong()
         self.sources = _weighted(sources, simulated, config.simulated_share)
+        self.images = _describe_images(sources, simulated)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             net = OSVOSNet(NetworkConfig.preset(config.network), batch_norm=True)
@@ -206,6 +209,7 @@ class ParentTraining:
             "updates": self.average.updates,
             "recent": self.recent,
             "groups": groups,
+            "images": self.images,
         }
         save_tensors(path, tensors, header, "checkpoint")
 
@@ -215,7 +219,7 @@ class ParentTraining:
         Raises
         ------
         ValueError
-            If the checkpoint belongs to another recipe.
+            If the checkpoint belongs to another recipe or to other images.
         """
         tensors, header = load_tensors(path, "checkpoint")
         theirs = ParentConfig.from_dict(header["config"])
@@ -223,6 +227,14 @@ class ParentTraining:
             mine, other = self.config.to_dict(), theirs.to_dict()
             key = next(k for k in mine if mine[k] != other[k])
             raise ValueError(f"{path} was trained with {key} = {other[key]}; this run has {key} = {mine[key]}.")
+        images = header.get("images", self.images)  # checkpoints of before did not say
+        for kind in ("annotated", "simulated"):
+            if images[kind] != self.images[kind]:
+                raise ValueError(
+                    f"{path} was trained on {images[kind]} {kind} images; this run has {self.images[kind]}."
+                )
+        if images != self.images:
+            raise ValueError(f"{path} was trained on other images than this run has, though on as many.")
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -246,6 +258,13 @@ def _weighted(sources: Sequence[Source], simulated: Sequence[Source], share: flo
     return [source for source in (*sources, *simulated) if source.weight > 0]
 
 
+def _describe_images(sources: Sequence[Source], simulated: Sequence[Source]) -> dict[str, Any]:
+    """Tell sets of images apart by their number, sizes and shares of foreground; simulated ones follow the recipe."""
+    looks = [(tuple(s.image.shape), round(s.positive_share, 6)) for s in sources]
+    digest = hashlib.sha256(repr(looks).encode()).hexdigest()
+    return {"annotated": len(sources), "simulated": len(simulated), "digest": digest}
+
+
 def train_parent(
     config: ParentConfig,
     sources: Sequence[Source],
@@ -260,17 +279,23 @@ def train_parent(
     Parameters
     ----------
     config : ParentConfig
-        Recipe. A checkpoint in the folder must have been made with the same.
+        Recipe. A checkpoint in the folder must have been made with the same, on the same images.
     sources, simulated, device
         See `ParentTraining`.
     folder : path
-        Receives ``checkpoint.safetensors``, ``log.csv``, ``loss.png`` and ``parent.safetensors``.
+        Receives ``checkpoint.safetensors``, ``log.csv``, ``loss.png`` and ``parent.safetensors``; where there is no
+        checkpoint to go on from, files of these names are replaced.
     card : dict, optional
         Provenance to keep with the weights.
 
     Yields
     ------
     TrainingStep
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint in the folder belongs to another recipe or to other images.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -280,6 +305,8 @@ def train_parent(
     if checkpoint.exists():
         training.resume(checkpoint)
         rows = [row for row in _read_log(log) if row[0] <= training.step]
+    else:
+        training.save(checkpoint)  # from here on the folder is known to be this run's
     _write_log(log, rows)
     recent = training.recent
     with open(log, "a", newline="") as stream:
@@ -312,14 +339,14 @@ def _read_log(path: Path) -> list[tuple[int, float, float, float]]:
 
 
 def _write_log(path: Path, rows: Sequence[tuple[int, float, float, float]]) -> None:
-    with open(path, "w", newline="") as stream:
+    with replacing(path) as partial, open(partial, "w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(("step", "loss", "learning_rate", "seconds"))
         writer.writerows(rows)
 
 
 def plot_losses(rows: Sequence[tuple[int, float, float, float]], path: str | Path) -> None:
-    """Draw the loss against the steps to a PNG file."""
+    """Draw the loss against the steps to a PNG file, whole or not at all."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.5), layout="constrained")
@@ -327,4 +354,5 @@ def plot_losses(rows: Sequence[tuple[int, float, float, float]], path: str | Pat
     axes.plot([r[0] for r in rows], [r[1] for r in rows], lw=1)
     axes.set(xlabel="step", ylabel="loss (mean of 50 steps)", yscale="log")
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=120, format="png")

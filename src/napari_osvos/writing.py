@@ -184,7 +184,7 @@ def _output_shape(frames: Any, shape: Sequence[int] | None, path: Path) -> tuple
     if own is None and shape is None:
         if not isinstance(frames, Sequence) or not len(frames):
             raise ValueError(f"The shape of what is written to {path} is not known; give shape=(T, Y, X).")
-        own = (len(frames), *np.shape(frames[0]))
+        own = (len(frames), *np.shape(frames[0][1] if _is_pair(frames[0]) else frames[0]))
     if own is not None and shape is not None and tuple(own) != tuple(shape):
         raise ValueError(f"{path} was to have shape {tuple(shape)}, but the array has {tuple(own)}.")
     known = tuple(int(n) for n in (own if own is not None else shape or ()))
@@ -197,6 +197,11 @@ def _one_by_one(frames: Any, shape: tuple[int, ...]) -> Iterator[Any]:
     if not hasattr(frames, "shape"):
         return iter(frames)
     return iter((frames,)) if len(frames.shape) == 2 else (frames[t] for t in range(shape[0]))
+
+
+def _is_pair(item: Any) -> bool:
+    """Whether this is ``(t, frame)`` rather than a frame."""
+    return isinstance(item, tuple) and len(item) == 2 and np.ndim(item[0]) == 0
 
 
 def _checked_frames(
@@ -213,7 +218,7 @@ def _checked_frames(
         except StopIteration:
             raise ValueError(f"Only {count} of the {shape[0]} frames announced for {path} came.") from None
         where = f"Frame {count} for {path}"
-        if isinstance(item, tuple) and len(item) == 2 and np.ndim(item[0]) == 0:
+        if _is_pair(item):
             t, item = int(item[0]), item[1]
             where = f"Frame {t} for {path}"
             if t <= last:
@@ -239,9 +244,11 @@ def _write_tiff(
     n_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     imagej = bool(dtype != np.uint32) and n_bytes < LARGEST_IMAGEJ_BYTES
     axes, note = notes["axes"], {METADATA_KEY: notes}
-    pages = (page for frame in stack for page in (frame if frame.ndim == 3 else frame[np.newaxis]))
+    pages: Any = (page for frame in stack for page in (frame if frame.ndim == 3 else frame[np.newaxis]))
     if imagej and shape[-1] == 1:  # or the last axis would pass for one of samples
         axes, shape, pages = axes + "S", (*shape, 1), (page[..., np.newaxis] for page in pages)
+    elif shape[-1] == 1:  # outside of ImageJ's format only a whole array keeps such an axis; it is as small as a frame
+        pages = np.stack(list(stack))
     with tifffile.TiffWriter(path, imagej=imagej, bigtiff=not imagej) as tif:
         tif.write(
             pages,
@@ -294,20 +301,25 @@ def _write_zarr(
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield a name to write a folder to, which then takes the place of `path`; nothing is left after an error."""
+    """Yield a name to write a folder to, which then takes the place of `path`; nothing is left after an error.
+
+    A process that was killed leaves its part behind. One of the same number, as all have in containers, is cleared
+    away; what such a process had moved aside from `path`, and not replaced yet, comes back.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, old = (path.with_name(f".{path.name}.{os.getpid()}.{state}") for state in ("partial", "old"))
-    try:
-        yield partial
-        if not path.exists():
-            os.replace(partial, path)
-            return
-        os.replace(path, old)  # a folder cannot be replaced in one step
-        try:
-            os.replace(partial, path)
-        except OSError:
+
+    def tidy() -> None:
+        if old.exists() and not path.exists():
             os.replace(old, path)
-            raise
-    finally:
         for folder in (partial, old):
             shutil.rmtree(folder, ignore_errors=True)
+
+    tidy()
+    try:
+        yield partial
+        if path.exists():
+            os.replace(path, old)  # a folder cannot be replaced in one step
+        os.replace(partial, path)
+    finally:
+        tidy()

@@ -21,7 +21,7 @@ examples:
 
 A set of stills is a folder with the folders images and labels, whose files have the same names; a folder of such sets
 will do, too. DIR receives checkpoint.safetensors, log.csv, loss.png and parent.safetensors. The same command goes on
-from the checkpoint; --force starts over.
+from the checkpoint, with the same images; --force starts over.
 """
 
 
@@ -51,6 +51,9 @@ def train_parent(given: argparse.Namespace, console: Console) -> None:
     """Train a parent, going on from the checkpoint in the folder if there is one."""
     report = Report("train-parent", given.words)
     check_outputs({"--json": given.json}, inputs=given.stills, force=given.force)
+    checkpoint = given.output / "checkpoint.safetensors"
+    for name in ("parent.safetensors", "log.csv", "loss.png"):  # without a checkpoint they are not ours to go on with
+        check_outputs({"-o": given.output / name}, force=given.force or checkpoint.exists())
     config = settings_of(given, ParentConfig)
     if not given.stills and not given.sequences and config.simulated_share < 1:
         raise ValueError(
@@ -60,7 +63,6 @@ def train_parent(given: argparse.Namespace, console: Console) -> None:
     with report.timing("read"):
         device = choose_device(given, console, report)
         sources, simulated, images = _sources(given, config, console)
-    checkpoint = given.output / "checkpoint.safetensors"
     if given.force:
         checkpoint.unlink(missing_ok=True)
     elif checkpoint.exists():
