@@ -10,7 +10,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NAPARI_OSVOS_PRECISION", "float32")
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,3 +73,19 @@ def toy_labels() -> np.ndarray:
 def toy_movie(toy_labels: np.ndarray) -> np.ndarray:
     """Frames (3, 8, 12), uint8, of `toy_labels`: objects 200, background 50."""
     return np.where(toy_labels > 0, 200, 50).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def shared_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """An engine with a tiny parent, for all tests of a file."""
+    from engine_desk import open_desk
+
+    yield from open_desk(tmp_path_factory.mktemp("desk"))
+
+
+@pytest.fixture
+def desk(shared_desk: Any) -> Iterator[Any]:
+    """The shared engine, ready and with nothing to do."""
+    from engine_desk import at_rest
+
+    yield from at_rest(shared_desk)

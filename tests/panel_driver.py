@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_osvos.sample_data import SimulatedMovie, simulate_movie
 
+ENDLESS = 1_000_000
 FRAMES, HEIGHT, WIDTH = 6, 96, 112
 
 
@@ -46,7 +47,7 @@ def open_panel(viewer: Any) -> Any:
 
 
 def quick(panel: Any, steps: int = 12) -> None:
-    """Have the panel learn for a moment only."""
+    """Have the panel learn for a moment only, or without end."""
     panel.settings.tuning.fill({"steps": steps, "crop_size": 96, "crops": 1, "object_diameter": 24})
     panel.settings.changed.emit()
 
@@ -64,7 +65,7 @@ def paint(panel: Any, labels: np.ndarray, frame: int) -> Any:
 
 def wait_for_end(panel: Any, timeout: float = 120.0) -> str:
     """Wait until the run is over; return what the panel says."""
-    wait_until(lambda: panel.control.run is None, "the end of the run", timeout)
+    wait_until(lambda: panel.control.run is None and not panel.run_desk.is_looking, "the end of the run", timeout)
     return str(panel.progress.message.text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import time
 import weakref
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 pytest.importorskip("napari", reason="the panel needs napari and a Qt binding")
 
-from panel_driver import open_panel, paint, quick, run_events, small_movie, wait_for_end, wait_until
+from panel_driver import ENDLESS, open_panel, paint, quick, run_events, small_movie, wait_for_end, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def sessions(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAPARI_OSVOS_SESSIONS", str(tmp_path / "sessions"))
 
 
-def training(make_napari_viewer: Any, steps: int = 4000) -> tuple[Any, Any, Any]:
+def training(make_napari_viewer: Any, steps: int = ENDLESS) -> tuple[Any, Any, Any]:
     """A viewer with a panel that is learning."""
     movie = small_movie()
     viewer = make_napari_viewer()
@@ -152,3 +153,65 @@ def test_what_cannot_be_learned_from_is_said_and_leaves_no_layer(make_napari_vie
     said = wait_for_end(panel)
     assert "dark shows nothing where it is painted" in said
     assert [layer.name for layer in viewer.layers] == ["dark", "dark annotations"]
+
+
+def test_what_was_learned_is_kept_whatever_becomes_of_the_first_frame(make_napari_viewer: Any) -> None:
+    _, panel, _ = training(make_napari_viewer)
+    path = panel.keeper.session.segmenter_path(1)
+    panel.control.run.layers.write = lambda *frame: None  # as if no frame had come
+    panel.run.stop.click()
+    wait_until(path.is_file, "the segmenter")
+    os.kill(panel.bridge.engine.pid, signal.SIGKILL)
+    said = wait_for_end(panel)
+    assert "What was learned is kept as round 1." in said
+    assert panel.run.segmenter == path
+    assert panel.run.origin.currentText() == "cells, round 1"
+
+
+def test_pauses_and_applying_do_not_count_as_time_that_a_run_takes(make_napari_viewer: Any) -> None:
+    _, panel, _ = training(make_napari_viewer)
+    run = panel.control.run
+    run.filling_since -= 100
+    panel.run.pause.click()
+    run.paused_since -= 50
+    panel.run.pause.click()
+    assert 45 < time.monotonic() - run.filling_since < 60
+    corrected: list[Any] = []
+    panel.estimate_desk.expected.correct = lambda *took: corrected.append(took)
+    run.expected = (1.0, 1.0)
+    panel.run.stop.click()
+    wait_for_end(panel)
+    assert len(corrected) == 1
+    panel.estimate_desk.expected.of = lambda *run: (1.0, 1.0)
+    panel.keep.target.choose(panel.data.movie.layer)
+    panel.keep.apply.click()
+    assert "6 frames" in wait_for_end(panel)
+    assert len(corrected) == 1
+
+
+def test_an_engine_that_cannot_be_started_leaves_nothing_behind(
+    make_napari_viewer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, panel, _ = training(make_napari_viewer)
+    panel.run.cancel.click()
+    wait_for_end(panel)
+
+    def no_place(request: Any) -> None:
+        raise OSError("There is no place for temporary files.")
+
+    monkeypatch.setattr(panel.bridge.engine, "run", no_place)
+    panel.run.start.click()
+    assert "no place" in panel.progress.message.text
+    assert panel.bridge.sink is None
+    assert panel.control.run is None
+
+
+def test_another_device_or_number_of_threads_is_measured_and_said(make_napari_viewer: Any) -> None:
+    _, panel, _ = training(make_napari_viewer)
+    panel.run.stop.click()
+    wait_for_end(panel)
+    wait_until(lambda: panel.estimate_desk.expected.calibration, "the first calibration")
+    panel.settings.device.setCurrentText("cpu")
+    panel.settings.threads.setValue(2)
+    wait_until(lambda: "CPU, 2 threads" in panel.run.device.text(), "the other number of threads")
+    assert panel.estimate_desk.expected.calibration.device == "cpu"

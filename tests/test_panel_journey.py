@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("napari", reason="the panel needs napari and a Qt binding")
 
-from panel_driver import open_panel, paint, quick, region_similarity, small_movie, wait_for_end, wait_until
+from panel_driver import ENDLESS, open_panel, paint, quick, region_similarity, small_movie, wait_for_end, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def test_a_painted_frame_becomes_a_segmented_movie_and_a_second_one_makes_it_bet
     viewer = make_napari_viewer()
     image = viewer.add_image(movie.frames, name="cells", scale=(1, 0.5, 0.5), translate=(0, 3, 4))
     panel = open_panel(viewer)
-    quick(panel, steps=2000)
+    quick(panel, steps=ENDLESS)
     panel.data.new.click()
     painted_layer = viewer.layers["cells annotations"]
     assert viewer.layers.selection == {painted_layer}
@@ -72,7 +72,7 @@ def test_previews_follow_the_slider_and_the_frame_in_view_is_filled_first(make_n
     viewer = make_napari_viewer()
     viewer.add_image(movie.frames, name="cells")
     panel = open_panel(viewer)
-    quick(panel, steps=400)
+    quick(panel, steps=ENDLESS)
     paint(panel, movie.labels[0], 0)
     viewer.dims.set_current_step(0, 5)
     previews: list[int] = []

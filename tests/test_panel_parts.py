@@ -6,6 +6,7 @@ import dataclasses
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,19 +14,26 @@ import pytest
 
 pytest.importorskip("napari", reason="the panel needs napari and a Qt binding")
 
+import dask.array
+import zarr
 from panel_driver import run_events, wait_until
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_osvos._qt import round_layers
-from napari_osvos._qt.engine_bridge import EngineBridge
+from napari_osvos._qt.background import Background
+from napari_osvos._qt.engine_bridge import INTERVAL, EngineBridge
 from napari_osvos._qt.expected_time import ExpectedTime
 from napari_osvos._qt.messages import Message
 from napari_osvos._qt.movie_layer import MovieLayer, guessed_axes
 from napari_osvos._qt.quality_dial import QualityDial, time_in_words
+from napari_osvos._qt.run import Run, words_at_the_end
+from napari_osvos._qt.save_dialog import ask_where
 from napari_osvos._qt.settings_section import ConfigForm, SettingsSection
+from napari_osvos._qt.wish import movie_token
 from napari_osvos.clip import Clip
 from napari_osvos.config import FineTuneConfig, PredictConfig
 from napari_osvos.worker.calibration import Calibration
-from napari_osvos.worker.events import FrameDone, Preview, TrainingProgress
+from napari_osvos.worker.events import Cancelled, Event, Finished, FrameDone, Preview, TrainingProgress
 
 
 def kept(qtbot: Any, widget: Any) -> Any:
@@ -144,11 +152,12 @@ def test_news_come_bundled_and_frames_are_written_outside_the_thread_of_the_view
             bridge.take(FrameDone(t, plane.astype(np.uint16), None, 1.0, t + 1, 20, 0.0))
 
     thread = threading.Thread(target=engine)
+    began = time.monotonic()
     thread.start()
     wait_until(lambda: sum(isinstance(e, FrameDone) for bundle in bundles for e in bundle) == 20, "all frames")
     thread.join()
     news = [event for bundle in bundles for event in bundle]
-    assert len(bundles) < 20
+    assert len(bundles) <= (time.monotonic() - began) / INTERVAL * 1000 + 2
     assert [e.step for e in news if isinstance(e, TrainingProgress)] == list(range(200))
     assert sum(isinstance(e, Preview) for e in news) < 5
     assert sink.frames == list(range(20))
@@ -196,3 +205,110 @@ def test_masks_whose_layer_got_other_pixels_come_in_a_new_layer(make_napari_view
     assert layers.finish()
     assert layers.labels_layer.data[1].all()
     run_events(0.05)
+
+
+def test_layers_that_were_deleted_come_back_and_the_others_stay_single(make_napari_viewer: Any, tmp_path: Path) -> None:
+    viewer = make_napari_viewer()
+    image = viewer.add_image(np.zeros((3, 20, 30), np.uint8), name="cells")
+    names = {"cells", "cells masks 1", "cells probabilities 1"}
+    for deleted in ("cells masks 1", "cells probabilities 1"):
+        layers = round_layers.RoundLayers(viewer, MovieLayer(image, guessed_axes(image)), 1, True, tmp_path)
+        layers.show()
+        layers.write(0, np.ones((20, 30), np.uint16), np.ones((20, 30), np.float32))
+        viewer.layers.remove(deleted)
+        layers.finish()
+        assert sorted(layer.name for layer in viewer.layers) == sorted(names)
+        for name in names - {"cells"}:
+            viewer.layers.remove(name)
+
+
+def test_work_in_the_background_is_done_one_after_the_other(qtbot: Any) -> None:
+    background = Background()
+    told: list[Any] = []
+    background.done.connect(told.append)
+    background.failed.connect(lambda error: told.append(str(error)))
+    free = threading.Event()
+
+    def fail() -> None:
+        raise OSError("no")
+
+    for work in (free.wait, fail, lambda: "segmenter"):
+        background.start(work)
+    free.set()
+    wait_until(lambda: len(told) == 3, "all of it")
+    assert told == [True, "no", "segmenter"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "format", "answer", "path"),
+    [
+        ("cells", "OME-Zarr", True, "cells.ome.zarr"),
+        ("cells.tif", "OME-Zarr", True, "cells.tif"),
+        ("cells.v2", "TIFF stack", True, "cells.v2.tif"),
+        ("there.v2", "TIFF stack", True, "there.v2.tif"),
+        ("there.v2", "TIFF stack", False, None),
+    ],
+)
+def test_a_file_gets_the_ending_of_its_format_and_replaces_none_unasked(
+    qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, format: str, answer: bool, path: str | None
+) -> None:
+    (tmp_path / "there.v2.tif").write_text("x")
+    parent = kept(qtbot, QWidget())
+    asked: list[str] = []
+
+    def press(dialog: QFileDialog) -> int:
+        dialog.setDirectory(str(tmp_path))
+        dialog.selectNameFilter(next(words for words in dialog.nameFilters() if words.startswith(format)))
+        dialog.filterSelected.emit(dialog.selectedNameFilter())
+        dialog.selectFile(typed)
+        return 1
+
+    def question(parent: Any, title: str, words: str) -> Any:
+        asked.append(words)
+        return QMessageBox.StandardButton.Yes if answer else QMessageBox.StandardButton.No
+
+    monkeypatch.setattr(QFileDialog, "exec", press)
+    monkeypatch.setattr(QMessageBox, "question", question)
+    chosen = ask_where(parent, "Save labels", "labels", {"TIFF stack": "tif", "OME-Zarr": "ome.zarr"})
+    assert chosen == (None if path is None else tmp_path / path)
+    assert len(asked) == typed.startswith("there")
+
+
+def test_a_movie_is_known_to_be_the_same_only_where_that_can_be_told(make_napari_viewer: Any, tmp_path: Path) -> None:
+    viewer = make_napari_viewer()
+
+    def token(array: Any) -> str:
+        layer = viewer.add_image(array, contrast_limits=(0, 1))
+        movie = MovieLayer(layer, guessed_axes(layer))
+        same = movie_token(movie)
+        assert same == movie_token(movie)
+        viewer.layers.remove(layer)
+        return same
+
+    frames = np.zeros((3, 20, 30), np.uint8)
+    assert token(frames) != token(frames)  # another layer
+    layer = viewer.add_image(frames, contrast_limits=(0, 1))
+    movie = MovieLayer(layer, guessed_axes(layer))
+    before = movie_token(movie)
+    frames[2] = 9
+    assert movie_token(movie) != before
+    stored = zarr.create_array(str(tmp_path / "a.zarr"), shape=frames.shape, dtype="u1")
+    assert token(frames[:, ::2]) == token(dask.array.from_array(frames)) == token(stored) == ""
+
+
+@pytest.mark.parametrize(
+    ("event", "kept_frames", "segmenter", "words"),
+    [
+        (Finished(1, 3.0, False), 1, None, "1 frame is in 'masks', after 3 s."),
+        (Finished(6, 3.0, False), 6, None, "6 frames are in 'masks', after 3 s."),
+        (Finished(1, 3.0, True), 1, None, "The 1 frame done is in 'masks', after 3 s."),
+        (Cancelled(), 2, None, "Cancelled. The 2 frames done are in 'masks'."),
+        (Cancelled(), 0, Path("round04.osvos"), "Cancelled. What was learned is kept as round 4."),
+        (Cancelled(), 0, None, "Cancelled. Nothing of this run was kept."),
+    ],
+)
+def test_the_end_of_a_run_is_said_as_it_is(event: Event, kept_frames: int, segmenter: Path | None, words: str) -> None:
+    layers: Any = SimpleNamespace(labels_layer=SimpleNamespace(name="masks"))
+    wish: Any = None
+    run = Run(wish, 4, layers, None, "over", segmenter=segmenter)
+    assert words_at_the_end(run, event, kept_frames)[0] == words

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_osvos.session import FOLDER_VARIABLE, MovieFacts, SessionFolder, default_root, find_recoverable
+from napari_osvos.session import FOLDER_VARIABLE, PAINTING, MovieFacts, SessionFolder, default_root, find_recoverable
 
 SHAPE = (24, 32, 40)
 MOVIE = MovieFacts("movie.tif", None, SHAPE, "uint8")
@@ -111,17 +111,15 @@ def test_only_frames_that_changed_are_written(tmp_path: Path) -> None:
     assert session.read_frame(2).max() == 5
 
 
-def test_erased_paint_can_be_had_back(tmp_path: Path) -> None:
+def test_erased_frames_leave(tmp_path: Path) -> None:
     session = begin(tmp_path)
     session.save_frames({1: paint(4), 2: paint()})
     session.save_frames({1: None, 2: np.zeros((32, 40), np.uint16), 9: None})
     assert session.frames == ()
-    assert session.erased_frames == (1, 2)
-    np.testing.assert_array_equal(session.read_erased(1), paint(4))
-    session.save_frames({1: paint(5)})  # a first stroke on the emptied frame
+    assert [path.name for path in (session.path / "frames").iterdir()] == ["index.json"]
+    session.save_frames({1: paint(5)})
     assert session.frames == (1,)
     assert session.read_frame(1).max() == 5
-    assert session.read_erased(1).max() == 4
     with pytest.raises(OSError, match="holds no painted frame 2"):
         session.read_frame(2)
 
@@ -152,7 +150,6 @@ def test_a_crashed_session_is_offered(tmp_path: Path, other_viewer: subprocess.P
     other_viewer.wait()
     (found,) = find_recoverable(MOVIE, tmp_path)
     assert found.path != mine.path
-    assert not found.ended_in_order
     assert found.settings() == {"quality": "fast"}
     assert found.read_frame(5).max() == 7
     assert mine.read_frame(5).max() == 1  # neither wrote over the other
@@ -171,7 +168,6 @@ def test_a_closed_session_is_offered_and_an_open_one_is_not(tmp_path: Path) -> N
     first.close()
     (found,) = find_recoverable(MOVIE, tmp_path)
     assert found.path == first.path
-    assert found.ended_in_order
     second.close()
     os.utime(first.path / "frames" / "index.json", (1, 1))
     assert [found.path for found in find_recoverable(MOVIE, tmp_path)] == [second.path, first.path]
@@ -270,26 +266,25 @@ def test_rounds(tmp_path: Path) -> None:
         session.segmenter_path(number).write_bytes(b"weights")
         session.save_round(number, {"frames": [number], "seconds": 1.5})
     assert session.rounds == (1, 2)
-    assert session.round_facts(2) == {"frames": [2], "seconds": 1.5}
-    assert session.round_facts(3) == {}
+    facts = session.segmenter_path(2).with_suffix(".json")
+    assert json.loads(facts.read_text()) == {"frames": [2], "seconds": 1.5}
+
+
+@pytest.mark.parametrize("name", ["round01.osvos", "cells masks 1.zarr/zarr.json", "round01.json"])
+def test_what_a_run_has_written_outlives_the_session(tmp_path: Path, name: str) -> None:
+    session = begin(tmp_path)
+    written = session.segmenter_path(1).parent / name
+    written.parent.mkdir(exist_ok=True)
+    written.write_bytes(b"x")
     session.close()
-    assert session.path.exists()  # something was trained
+    assert written.exists()
 
 
-def test_moving_to_another_folder(tmp_path: Path) -> None:
-    session = begin(tmp_path / "one")
-    session.save_frames({1: paint()})
-    before = session.path
-    session.move_to(tmp_path / "two")
-    assert not before.exists()
-    assert session.path.parent == tmp_path / "two"
-    session.save_frames({2: paint()})
-    assert SessionFolder.open(session.path).frames == (1, 2)
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match="cannot be written"):
-        session.move_to(tmp_path / "file")
-    assert session.path.parent == tmp_path / "two"
-    assert session.frames == (1, 2)
+def test_an_unused_layer_to_paint_on_does_not(tmp_path: Path) -> None:
+    session = begin(tmp_path)
+    (session.segmenter_path(0).parent / PAINTING.format("1")).write_bytes(b"x")
+    session.close()
+    assert not session.path.exists()
 
 
 def test_several_threads_may_save_at_once(tmp_path: Path) -> None:

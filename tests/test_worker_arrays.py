@@ -117,7 +117,7 @@ def test_events_arrive_as_they_were(mailbox: Mailbox) -> None:
     labels = np.eye(4, dtype=np.uint16)
     told: list[events.Event] = [
         events.EngineReady("cpu", "CPU", ("cpu",), "why", "how", 1.5),
-        events.Calibrated(Calibration("cpu", 0.1, 0.2)),
+        events.Calibrated(Calibration("cpu", 0.1, 0.2), "auto", None, "CPU, 2 threads"),
         events.TrainingProgress(1, 2, 0.5, 0.1, 0.2),
         events.TrainingDone(3, 0.5, False, Path("a.osvos")),
         events.Finished(3, 1.0, True, {"parent": {"name": "lite"}}),

@@ -149,7 +149,7 @@ def test_previews_change_nothing_of_what_is_learned() -> None:
     previews = [event for event in told if isinstance(event, events.Preview)]
     assert [event.step for event in previews] == list(range(1, 12))  # then comes the frame itself
     assert {(event.frame, event.z, event.labels.shape, event.labels.dtype.name) for event in previews} == {
-        (1, None, (40, 56), "uint8")
+        (1, None, (40, 56), "uint16")
     }
     for name, weights in quiet.net.state_dict().items():
         assert torch.equal(weights, shown.net.state_dict()[name]), name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,9 +19,6 @@ from napari_osvos.machine import replacing
 
 class PaintFolder:
     """The labels of some frames in a folder ``frames``. Safe to use from several threads.
-
-    A frame whose paint was erased leaves the painted ones, but the last paint of it stays (``frame00012-erased.tif``)
-    until the frame is painted and erased once more: what was wiped by accident can be had back.
 
     Parameters
     ----------
@@ -53,32 +49,22 @@ class PaintFolder:
                 key, name = str(frame), f"frame{frame:05d}.tif"
                 if labels is not None and np.any(labels):
                     _write_labels(self._folder / name, labels)
-                    index["painted"][key] = {"file": name, "shape": list(labels.shape)}
-                elif key in index["painted"]:
-                    entry = index["painted"].pop(key)
-                    last = self._folder / f"frame{frame:05d}-erased.tif"
-                    with contextlib.suppress(FileNotFoundError), replacing(last) as partial:
-                        shutil.copyfile(self._folder / entry["file"], partial)
-                    index["erased"][key] = {**entry, "file": last.name}
-                    gone.append(self._folder / entry["file"])
-            write_json(self._folder / "index.json", index)
-            for path in gone:  # not before the index knows: at no moment is paint in no file
+                    index[key] = {"file": name, "shape": list(labels.shape)}
+                elif key in index:
+                    gone.append(self._folder / index.pop(key)["file"])
+            write_json(self._folder / "index.json", {"painted": index})
+            for path in gone:  # not before the index knows
                 path.unlink(missing_ok=True)
 
     @property
     def frames(self) -> tuple[int, ...]:
         """The saved frames that hold paint, rising."""
-        return tuple(sorted(map(int, self._index()["painted"])))
-
-    @property
-    def erased_frames(self) -> tuple[int, ...]:
-        """The frames that were erased, of which the last paint is still there (`read_erased`), rising."""
-        return tuple(sorted(map(int, self._index()["erased"])))
+        return tuple(sorted(map(int, self._index())))
 
     @property
     def has_paint(self) -> bool:
         """Whether a frame holds paint."""
-        return bool(self._index()["painted"])
+        return bool(self._index())
 
     def read_frame(self, frame: int) -> npt.NDArray[Any]:
         """Read the labels of a saved frame.
@@ -88,17 +74,10 @@ class PaintFolder:
         OSError
             If it is not there or damaged; one sentence.
         """
-        return self._read(frame, "painted")
-
-    def read_erased(self, frame: int) -> npt.NDArray[Any]:
-        """Read what a frame held before it was erased.
-
-        Raises
-        ------
-        OSError
-            As `read_frame`.
-        """
-        return self._read(frame, "erased")
+        entry = self._index().get(str(frame))
+        if entry is None:
+            raise FileNotFoundError(f"The session folder {self.path} holds no painted frame {frame}.")
+        return _read_labels(self._folder / entry["file"], entry.get("shape"))
 
     def read_frames(self) -> tuple[dict[int, npt.NDArray[Any]], list[str]]:
         """Read all saved frames that can be read.
@@ -122,19 +101,13 @@ class PaintFolder:
     def _folder(self) -> Path:
         return self.path / "frames"
 
-    def _read(self, frame: int, kind: str) -> npt.NDArray[Any]:
-        entry = self._index()[kind].get(str(frame))
-        if entry is None:
-            raise FileNotFoundError(f"The session folder {self.path} holds no {kind} frame {frame}.")
-        return _read_labels(self._folder / entry["file"], entry.get("shape"))
-
-    def _index(self) -> dict[str, dict[str, Any]]:
+    def _index(self) -> dict[str, Any]:
         """Which frames hold paint; where the index is damaged or missing, all whose files are there."""
-        plain = read_json(self._folder / "index.json")
-        if all(isinstance(plain.get(kind), dict) for kind in ("painted", "erased")):
-            return {"painted": plain["painted"], "erased": plain["erased"]}
+        painted = read_json(self._folder / "index.json").get("painted")
+        if isinstance(painted, dict):
+            return painted
         names = (re.fullmatch(r"frame(\d+)\.tif", path.name) for path in self._folder.glob("*.tif"))
-        return {"painted": {str(int(name[1])): {"file": name[0]} for name in names if name}, "erased": {}}
+        return {str(int(name[1])): {"file": name[0]} for name in names if name}
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

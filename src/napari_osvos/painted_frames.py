@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from napari_osvos.annotations import Annotations
 from napari_osvos.labels import Labels
 from napari_osvos.layer_axes import LayerAxes
 from napari_osvos.object_count import counting
+
+_NAME = "the annotations"
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,9 @@ class PaintedFrames:
     """
 
     def __init__(self, labels: Any, axes: LayerAxes, *, scan: bool = True) -> None:
-        self._labels, self._axes = labels, axes
+        self._labels, self.axes = labels, axes
         self._found: dict[int, int] = {}  # frame -> number of objects
+        self._sums: dict[int, int] = {}  # frame -> checksum of the paint that was found there
         self._partial: set[int] = set()
         self._unsaved: dict[int, npt.NDArray[Any] | None] = {}
         # two queues, as dicts that keep their order: painted since (the last one first), and never looked at
@@ -73,9 +77,9 @@ class PaintedFrames:
 
     def mark_changed(self, frames: Iterable[int] | None = None) -> None:
         """Note that pixels of these frames changed; None: any may have. Looks at nothing and takes microseconds."""
-        for frame in range(self._axes.n_frames) if frames is None else frames:
-            if not 0 <= frame < self._axes.n_frames:
-                raise ValueError(f"There is no frame {frame}; frames are 0 to {self._axes.n_frames - 1}.")
+        for frame in range(self.axes.n_frames) if frames is None else frames:
+            if not 0 <= frame < self.axes.n_frames:
+                raise ValueError(f"There is no frame {frame}; frames are 0 to {self.axes.n_frames - 1}.")
             self._changed.pop(frame, None)
             self._changed[frame] = None
             if self._look and self._look[0] == frame:
@@ -83,11 +87,11 @@ class PaintedFrames:
 
     def replace_labels(self, labels: Any) -> None:
         """Take another array of the same shape (``layer.data = ...``); all frames wait to be looked at."""
-        if tuple(labels.shape) != self._axes.labels_layer_shape:
-            raise ValueError(f"The labels have shape {labels.shape}; it must be {self._axes.labels_layer_shape}.")
+        if tuple(labels.shape) != self.axes.labels_layer_shape:
+            raise ValueError(f"The labels have shape {labels.shape}; it must be {self.axes.labels_layer_shape}.")
         self._labels, self._look = labels, None
         self._changed.clear()
-        self._unseen = dict.fromkeys(range(self._axes.n_frames))
+        self._unseen = dict.fromkeys(range(self.axes.n_frames))
 
     def update(self, budget: float = 0.01) -> bool:
         """Look at waiting frames, those painted last first.
@@ -126,25 +130,29 @@ class PaintedFrames:
 
     def _looking_at(self, frame: int) -> Generator[None, None, int]:
         """Look at a frame piece by piece and return how many objects it holds."""
-        view = self._labels[self._axes.frame_index(frame)]
+        view = self._labels[self.axes.frame_index(frame)]
         known = frame in self._found or self._unsaved.get(frame) is not None
         if isinstance(view, np.ndarray) and not known and not view.any():
             return 0  # most frames of most movies: no copy is made
-        labels = self._axes.read_frame(self._labels, frame)
+        labels = self.axes.read_frame(self._labels, frame)
         yield
         if not labels.any():
             if known:
                 self._unsaved[frame] = None
             return 0
         yield
+        checksum = zlib.crc32(labels.data)
+        if frame in self._found and self._sums[frame] == checksum:
+            return self._found[frame]  # it was looked at for nothing: no need to save it again
+        yield
         n_objects = yield from counting(labels)
-        self._unsaved[frame] = labels
+        self._unsaved[frame], self._sums[frame] = labels, checksum
         return n_objects
 
     def finish(self) -> None:
-        """Look at all that wait, however long it takes."""
-        while self.n_waiting:
-            self.update(1.0)
+        """Look at the frames that were marked, however long it takes; those never looked at wait on."""
+        while self._changed:
+            self.update(0.0)
 
     def set_partial(self, frame: int, partial: bool = True) -> None:
         """Say whether unpainted pixels of a frame are unknown; remembered even while it holds no paint."""
@@ -171,7 +179,7 @@ class PaintedFrames:
 
     def copies(self) -> dict[int, npt.NDArray[Any]]:
         """Return a copy of the labels of every frame in `frames`."""
-        return {frame: self._axes.read_frame(self._labels, frame) for frame in sorted(self._found)}
+        return {frame: self.axes.read_frame(self._labels, frame) for frame in sorted(self._found)}
 
 
 def annotations_of(
@@ -180,8 +188,6 @@ def annotations_of(
     *,
     partial: Collection[int] = (),
     background_label: int | None = None,
-    void_label: int | None = None,
-    name: str = "the annotations",
 ) -> Annotations:
     """Make annotations out of the painted frames of a Labels layer, as the command line makes them out of a file.
 
@@ -191,7 +197,7 @@ def annotations_of(
         {frame: labels (Y, X) or (Z, Y, X)}, as `PaintedFrames.copies` returns them.
     axes : LayerAxes
         Of the image layer.
-    partial, background_label, void_label, name
+    partial, background_label
         As `Annotations.from_labels`; `partial` by frame.
 
     Raises
@@ -201,13 +207,11 @@ def annotations_of(
     """
     painted = _Stack({t: np.asarray(frames[t]) for t in sorted(frames)})
     letters = "TZYX" if axes.has_depth else "TYX"
-    labels = Labels(painted, letters, frame_numbers=painted.frames, name=name) if painted.frames else None
-    if labels is None:
-        raise ValueError(f"{name} is empty: no frame holds a painted object.")
+    if not painted.frames:
+        raise ValueError(f"{_NAME} is empty: no frame holds a painted object.")
+    labels = Labels(painted, letters, frame_numbers=painted.frames, name=_NAME)
     inside = [t for t in partial if t in frames]
-    return Annotations.from_labels(
-        labels, partial=inside, background_label=background_label, void_label=void_label, name=name
-    )
+    return Annotations.from_labels(labels, partial=inside, background_label=background_label, name=_NAME)
 
 
 class _Stack:

@@ -5,18 +5,21 @@ A session folder holds::
     session.json              which movie, which program (computer, process id), whether it ended in order
     settings.json             the settings of the panel
     frames/index.json         which frames hold paint
-    frames/frame00012.tif     labels of a painted frame, compressed (frame00012-erased.tif: what it held once)
+    frames/frame00012.tif     labels of a painted frame, compressed
     rounds/round01.osvos      the fine-tuned segmenter of a round;  rounds/round01.json  what is said of it
+    rounds/*.zarr             masks and probabilities of a movie that is too large for memory
+    rounds/painting-*.npy     a layer to paint on that is too large for memory
     command/                  what "copy as command" needs: annotations, and the movie if it is in no file
 
-Every file is written beside its place and then renamed. Every viewer has a session folder of its own, so two on one
-movie never write to one place. What was painted and erased is kept for once, see `PaintFolder`.
+Every file is written beside its place and then renamed. Every layer that is painted on has a session folder of its own
+in every viewer, so no two ever write to one place.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fnmatch
 import itertools
 import json
 import os
@@ -34,10 +37,12 @@ import numpy.typing as npt
 
 from napari_osvos.formats import reading
 from napari_osvos.labels import spell
-from napari_osvos.paint_folder import PaintFolder, read_json, unwritable, write_json
+from napari_osvos.paint_folder import PaintFolder, read_json, write_json
 
 FOLDER_VARIABLE = "NAPARI_OSVOS_SESSIONS"
 """Environment variable that names the folder of all sessions."""
+PAINTING = "painting-{}.npy"
+"""Name, in the folder of the rounds, of a layer to paint on that is too large for memory."""
 _FORMAT = 1
 _COUNT = itertools.count(1)
 
@@ -85,7 +90,7 @@ def default_root() -> Path:
 
 
 class SessionFolder(PaintFolder):
-    """One session: one movie in one viewer. Safe to use from several threads.
+    """One session: one movie and one layer of paint in one viewer. Safe to use from several threads.
 
     Made by `for_movie` (a new one) or `open` (one that is there).
     """
@@ -169,10 +174,6 @@ class SessionFolder(PaintFolder):
         with self._lock, self._writing():
             write_json(self.path / "rounds" / f"round{round:02d}.json", facts)
 
-    def round_facts(self, round: int) -> dict[str, Any]:
-        """Return what was saved of a round; empty where there is nothing."""
-        return read_json(self.path / "rounds" / f"round{round:02d}.json")
-
     @property
     def command_folder(self) -> Path:
         """Where "copy as command" puts its files; made."""
@@ -184,11 +185,6 @@ class SessionFolder(PaintFolder):
     def is_in_use(self) -> bool:
         """Whether the viewer that began it still has it open: its process lives and it was not closed."""
         return not self._state()["closed"] and _is_alive(self._owner)
-
-    @property
-    def ended_in_order(self) -> bool:
-        """Whether it was closed, rather than cut off by a crash."""
-        return bool(self._state()["closed"])
 
     @property
     def in_words(self) -> str:
@@ -203,33 +199,16 @@ class SessionFolder(PaintFolder):
         with self._lock, self._writing():
             self._note(settled=True)
 
-    def move_to(self, root: str | Path) -> None:
-        """Move the session to another folder of sessions; later saves go there.
-
-        Raises
-        ------
-        OSError
-            As `save_frames`; the session then stays where it was.
-        """
-        with self._lock:
-            target = Path(root) / self.path.name
-            if target == self.path:
-                return
-            if self.path.exists():
-                try:
-                    shutil.copytree(self.path, target)
-                except OSError as error:
-                    shutil.rmtree(target, ignore_errors=True)
-                    raise unwritable(Path(root), error) from error
-                shutil.rmtree(self.path, ignore_errors=True)
-            self.path = target
-
     def close(self) -> None:
-        """End the session in order; one in which nothing was ever painted or trained leaves no folder. Idempotent."""
+        """End the session in order; one in which nothing was painted, trained or filled leaves no folder. Idempotent.
+
+        What runs have written may be on the screen still: `rounds` is never emptied.
+        """
         with self._lock:
             if not self.path.exists():
                 return
-            if not (self.frames or self.erased_frames or self.rounds):
+            written = (path.name for path in (self.path / "rounds").glob("*"))
+            if not self.has_paint and all(fnmatch.fnmatch(name, PAINTING.format("*")) for name in written):
                 shutil.rmtree(self.path, ignore_errors=True)
                 return
             with self._writing():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from qtpy.QtCore import QObject, Qt, Signal
 
 
 class Background(QObject):
-    """One piece of work in a thread of its own.
+    """Work in a thread of its own, one piece after the other.
 
     Signals
     -------
@@ -28,18 +29,16 @@ class Background(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._ended.connect(self._tell, Qt.ConnectionType.QueuedConnection)
-        self._thread: threading.Thread | None = None
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether work is going on."""
-        return self._thread is not None
+        self._waiting: deque[Callable[[], Any]] = deque()  # what is at work is the first
 
     def start(self, work: Callable[[], Any]) -> None:
-        """Do the work; nothing happens while other work is going on."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, args=(work,), daemon=True, name="napari-osvos files")
-            self._thread.start()
+        """Do the work, after what was begun before."""
+        self._waiting.append(work)
+        if len(self._waiting) == 1:
+            self._begin()
+
+    def _begin(self) -> None:
+        threading.Thread(target=self._work, args=(self._waiting[0],), daemon=True, name="napari-osvos files").start()
 
     def _work(self, work: Callable[[], Any]) -> None:
         outcome: tuple[Any, Exception | None]
@@ -51,7 +50,9 @@ class Background(QObject):
             self._ended.emit(*outcome)
 
     def _tell(self, value: Any, error: Exception | None) -> None:
-        self._thread = None
+        self._waiting.popleft()
+        if self._waiting:
+            self._begin()
         if error is None:
             self.done.emit(value)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from napari.layers import Image, Labels
@@ -56,11 +57,10 @@ class DataSection(QWidget):
         self.image.chosen.connect(self._take_image)
         self.axes.currentIndexChanged.connect(self._take_axes)
         self.channels.changed.connect(self._take_channels)
-        self.annotations.chosen.connect(self._take_annotations)
+        self.annotations.chosen.connect(self.check_fit)
         self.new.clicked.connect(self.new_wanted)
         self.message.acted.connect(self.mend_wanted)
         self._take_image()
-        self._take_annotations()
 
     def _lay_out(self) -> None:
         painted = QHBoxLayout()
@@ -133,10 +133,14 @@ class DataSection(QWidget):
         self.movie_changed.emit()
         self.check_fit()
 
-    # -- the paint -----------------------------------------------------------------------------
+    def restore(self, plain: Mapping[str, Any]) -> None:
+        """Read the axes and take the channels as a session had them, where the layer allows that."""
+        letters = [self.axes.itemData(i).letters for i in range(self.axes.count())]
+        if plain.get("axes") in letters:
+            self.axes.setCurrentIndex(letters.index(plain["axes"]))
+        self.channels.choose(plain.get("channels") or ())
 
-    def _take_annotations(self) -> None:
-        self.check_fit()
+    # -- the paint -----------------------------------------------------------------------------
 
     def check_fit(self, event: Any = None) -> None:
         """Say whether the layer to paint on fits the movie."""
@@ -210,8 +214,10 @@ class ChannelPicker(QWidget):
             self._buttons.append(button)
         self._grid.setColumnStretch(6, 1)
 
-    def choose(self, channels: tuple[int, ...]) -> None:
-        """Choose channels."""
+    def choose(self, channels: Collection[int]) -> None:
+        """Choose channels; nothing happens where they are too many or not there."""
+        if not 0 < len(channels) <= MOST_CHANNELS or not set(channels) <= set(range(len(self._buttons))):
+            return
         for c, button in enumerate(self._buttons):
             blocked = button.blockSignals(True)
             button.setChecked(c in channels)

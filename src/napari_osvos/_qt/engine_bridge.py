@@ -11,7 +11,7 @@ from typing import Protocol
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 from napari_osvos.worker.client import Engine
-from napari_osvos.worker.events import Event, FrameDone, Preview, TrainingProgress
+from napari_osvos.worker.events import Event, FrameDone, Preview
 
 # Events are handed over this far apart, so that painting and scrolling come in between.
 INTERVAL = 80  # ms
@@ -103,8 +103,3 @@ def _forward_to(bridge: EngineBridge) -> Callable[[Event], None]:
                     raise
 
     return forward
-
-
-def latest_progress(news: list[Event]) -> TrainingProgress | None:
-    """Return the last training progress among events, if there is any."""
-    return next((event for event in reversed(news) if isinstance(event, TrainingProgress)), None)

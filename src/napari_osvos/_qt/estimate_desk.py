@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from qtpy.QtCore import QObject, Signal
 
 from napari_osvos._qt.background import Background
 from napari_osvos._qt.data_section import DataSection
 from napari_osvos._qt.engine_bridge import EngineBridge
 from napari_osvos._qt.expected_time import ExpectedTime
+from napari_osvos._qt.frames_section import FramesSection
 from napari_osvos._qt.paint_watch import PaintWatch
 from napari_osvos._qt.quality_dial import DIAL
 from napari_osvos._qt.run_section import RunSection
@@ -30,6 +33,7 @@ class EstimateDesk(QObject):
     def __init__(
         self,
         data: DataSection,
+        frames: FramesSection,
         section: RunSection,
         settings: SettingsSection,
         watch: PaintWatch,
@@ -37,28 +41,45 @@ class EstimateDesk(QObject):
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._data, self._section, self._settings = data, section, settings
+        self._data, self._frames, self._section, self._settings = data, frames, section, settings
         self._watch, self._bridge = watch, bridge
         self.expected = ExpectedTime()
+        self._machine: tuple[str, int | None] = ("auto", None)
+        self._ready: EngineReady | None = None
         self._measure = Background(self)
         self._measure.done.connect(self._take_diameter)
         bridge.told.connect(self._take_news)
-        settings.changed.connect(self.estimate)
+        settings.changed.connect(self._take_settings)
         data.movie_changed.connect(self.estimate)
         watch.changed.connect(self._measure_objects)
+        frames.partial_set.connect(self._measure_objects)
+        frames.background_changed.connect(self._measure_objects)
 
     def _take_news(self, news: list[Event]) -> None:
         for event in news:
             if isinstance(event, EngineReady):
-                self._section.tell_device(f"Computes on {event.device_words}", event.why_not_gpu, event.remedy)
+                self._ready = event
+                self._tell_device(event.device_words)
                 self._settings.offer_devices(event.devices)
             elif isinstance(event, Calibrated):
                 self.expected.calibration = event.calibration
+                self._tell_device(event.device_words)
                 self.estimate()
             elif isinstance(event, EngineDied):
                 self._section.tell_device("The engine has ended; the next run starts it again.", "", "")
                 if not self._bridge.had_run:  # else it is told with the run
                     self.said.emit(event.message, "warning", event.details)
+
+    def _tell_device(self, words: str) -> None:
+        if self._ready is not None:
+            self._section.tell_device(f"Computes on {words}", self._ready.why_not_gpu, self._ready.remedy)
+
+    def _take_settings(self) -> None:
+        machine = (self._settings.device_name, self._settings.threads.value() or None)
+        if machine != self._machine:
+            self._machine = machine
+            self._bridge.engine.calibrate(*machine)
+        self.estimate()
 
     def estimate(self) -> None:
         """Mark the dial with the time that each quality will take."""
@@ -77,14 +98,16 @@ class EstimateDesk(QObject):
             self.said.emit(str(error), "warning", "")
         self._section.dial.expect(seconds)
 
-    def _measure_objects(self) -> None:
+    def _measure_objects(self, *event: Any) -> None:
         """Look how large the painted objects are, since small ones are enlarged and take longer."""
         painted, movie = self._watch.painted, self._data.movie
-        if painted is None or movie is None or not painted.frames or self._measure.is_busy:
+        if painted is None or movie is None or not painted.frames:
             return
         few = {one.frame: movie.axes.read_frame(self._watch.array, one.frame) for one in painted.frames[:2]}
-        axes = movie.axes
-        self._measure.start(lambda: annotations_of(few, axes).object_diameter())
+        axes, partial, background = movie.axes, painted.partial, self._frames.background_label
+        self._measure.start(
+            lambda: annotations_of(few, axes, partial=partial, background_label=background).object_diameter()
+        )
 
     def _take_diameter(self, diameter: float) -> None:
         if abs(diameter - self.expected.diameter) > 1:

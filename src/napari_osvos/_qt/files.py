@@ -109,4 +109,4 @@ def _movie_file(run: Run, folder: Path) -> tuple[Path, dict[str, Any]]:
         for axes, channels in ((None, None), (None, movie.channels), (movie.axes.letters, movie.channels)):
             if not why_not_the_file(Path(source), clip, axes=axes, channels=channels):
                 return Path(source), {"axes": axes, "channels": channels}
-    return write_movie(folder / "movie.zarr", clip), {}
+    return write_movie(folder / f"movie{run.number}.zarr", clip), {}

@@ -38,6 +38,8 @@ class KeepDesk(QObject):
         self._asking = Background(self)
         self._asking.done.connect(self._copy)
         self._asking.failed.connect(self._failed)
+        self._noting = Background(self)
+        self._noting.failed.connect(self._failed)
         desk.control.ended.connect(self._take_run)
         desk.control.state_changed.connect(self.allow)
         runs.origin.currentIndexChanged.connect(self.allow)
@@ -58,7 +60,8 @@ class KeepDesk(QObject):
 
     def _take_run(self, run: Run) -> None:
         self.last = run
-        run.wish.session.save_round(run.number, _facts(run))
+        facts = _facts(run)
+        self._noting.start(lambda: run.wish.session.save_round(run.number, facts))
         self.allow()
 
     def save_labels(self, path: Path) -> None:
@@ -72,6 +75,7 @@ class KeepDesk(QObject):
         """Copy the chosen segmenter."""
         source = self._runs.segmenter
         if source is not None:
+            self._section.message.say("Saving ...")
             self._writing.start(lambda: copy_file(source, path))
 
     def load_segmenter(self, path: Path) -> None:
@@ -80,6 +84,7 @@ class KeepDesk(QObject):
             self._failed(FileNotFoundError(f"{path} does not exist."))
             return
         self._runs.offer_segmenter(path.name, path)
+        self._runs.choose_origin(path)
         self._section.message.say(f"{path.name} is what Apply uses and where Refine starts from.", "done")
         self.allow()
 

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QFileDialog, QGridLayout, QHBoxLayout, QLabel, QLineE
 from napari_osvos._qt.connections import Connections
 from napari_osvos._qt.layer_combo import LayerCombo
 from napari_osvos._qt.messages import Message
+from napari_osvos._qt.save_dialog import ask_where
 
 
 class KeepSection(QWidget):
@@ -51,7 +52,7 @@ class KeepSection(QWidget):
         self.folder = QLineEdit(readOnly=True)
         self.folder.setToolTip("Your paint, the settings and the segmenters are saved here every few seconds")
         self.change = QToolButton(text="...")
-        self.change.setToolTip("Keep sessions in another folder")
+        self.change.setToolTip("Keep your paint in another folder from now on; what runs have written stays here")
         self.open = QToolButton(text="Open")
         self.open.setToolTip("Show the folder")
         self.message = Message()
@@ -107,15 +108,14 @@ class KeepSection(QWidget):
         self.folder.setCursorPosition(len(str(path)))  # its end says more than its beginning
 
     def _ask_labels(self) -> None:
-        words = "Save labels", "labels.tif", "TIFF stack (*.tif);;OME-Zarr (*.ome.zarr)"
-        path, _ = QFileDialog.getSaveFileName(self, *words)
-        if path:
-            self.labels_wanted.emit(Path(path))
+        path = ask_where(self, "Save labels", "labels", {"TIFF stack": "tif", "OME-Zarr": "ome.zarr"})
+        if path is not None:
+            self.labels_wanted.emit(path)
 
     def _ask_segmenter(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Save segmenter", "cells.osvos", "Segmenter (*.osvos)")
-        if path:
-            self.segmenter_wanted.emit(Path(path).with_suffix(".osvos"))
+        path = ask_where(self, "Save segmenter", "cells", {"Segmenter": "osvos"})
+        if path is not None:
+            self.segmenter_wanted.emit(path)
 
     def _ask_load(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Load segmenter", "", "Segmenter (*.osvos)")

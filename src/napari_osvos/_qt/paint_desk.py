@@ -15,6 +15,7 @@ from napari_osvos._qt.movie_layer import LARGEST_IN_MEMORY, MovieLayer, pixels_o
 from napari_osvos._qt.paint_watch import PaintWatch
 from napari_osvos._qt.session_keeper import SessionKeeper
 from napari_osvos.layer_fit import empty_labels, mend
+from napari_osvos.session import PAINTING
 
 
 class PaintDesk(QObject):
@@ -44,10 +45,9 @@ class PaintDesk(QObject):
         super().__init__(parent)
         self._viewer, self._data, self._frames = viewer, data, frames
         self._watch, self._keeper = watch, keeper
-        self._made: Any = None
+        self._makes = False  # whether the layer that is about to come holds no paint
         self._fit = Connections()
         self._fit_of: Any = None
-        data.movie_changed.connect(self._take_movie)
         data.annotations_changed.connect(self._take_annotations)
         data.new_wanted.connect(self.new_annotations)
         data.mend_wanted.connect(self.mend)
@@ -55,13 +55,9 @@ class PaintDesk(QObject):
         frames.wanted.connect(self.go_to)
         frames.partial_set.connect(self._set_partial)
         connections.connect(viewer.dims.events.current_step, self.list_frames)
-        self._take_movie()
         self._take_annotations()
 
     # -- movie and layer -----------------------------------------------------------------------
-
-    def _take_movie(self) -> None:
-        self._keeper.turn_to(self._data.movie)
 
     def _take_annotations(self) -> None:
         layer = self._data.annotations.layer
@@ -72,24 +68,22 @@ class PaintDesk(QObject):
                 for event in (layer.events.data, layer.events.scale, layer.events.translate):
                     self._fit.connect(event, self._data.check_fit)
         painted = self._data.painted_layer
-        movie = self._data.movie
-        followed = self._watch.movie
-        same_axes = movie is not None and followed is not None and movie.axes == followed.axes
-        if painted is self._watch.layer and (painted is None or same_axes):
-            return
-        self._keeper.save()  # what was painted on the former layer
-        self._watch.follow(movie if painted is not None else None, painted, empty=painted is self._made)
+        movie, followed = self._data.movie, self._watch.movie
+        over, before = ((one.layer, one.axes) if one is not None else None for one in (movie, followed))
+        if painted is not self._watch.layer or (painted is not None and over != before):
+            self._keeper.save_all()  # what was painted on the former layer
+            self._watch.follow(movie if painted is not None else None, painted, empty=self._makes)
+        self._keeper.turn_to(movie, painted)
 
     def new_annotations(self, array: Any = None) -> Any:
         """Make a layer to paint on and choose it; return it."""
         movie = self._data.movie
         if movie is None:
             return None
-        empty = not isinstance(array, np.ndarray)
-        array = self.new_array(movie) if empty else array
-        layer = movie.new_annotations(self._viewer, array)
-        self._made = layer if empty else None
+        self._makes = not isinstance(array, np.ndarray)
+        layer = movie.new_annotations(self._viewer, self.new_array(movie) if self._makes else array)
         self._data.annotations.choose(layer)
+        self._makes = False
         return layer
 
     def new_array(self, movie: MovieLayer) -> Any:
@@ -97,7 +91,7 @@ class PaintDesk(QObject):
         session = self._keeper.session
         if movie.labels_bytes <= LARGEST_IN_MEMORY or session is None:
             return empty_labels(movie.axes)
-        path = session.segmenter_path(0).parent / f"painting-{time.time_ns():x}.npy"  # never one that is in use
+        path = session.segmenter_path(0).parent / PAINTING.format(f"{time.time_ns():x}")  # never one that is in use
         return np.lib.format.open_memmap(path, "w+", np.uint16, movie.axes.labels_layer_shape)
 
     def mend(self) -> None:
@@ -145,5 +139,5 @@ class PaintDesk(QObject):
     def leave(self) -> None:
         """Let go of the layers."""
         self._fit.disconnect_all()
-        self._fit_of = self._made = None
+        self._fit_of = None
         self._watch.follow(None, None)

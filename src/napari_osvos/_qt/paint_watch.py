@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
@@ -18,13 +19,18 @@ DELAY = 40  # ms
 class PaintWatch(QObject):
     """Follows the paint of one layer.
 
+    What is known of a layer (which frames are painted in part only) is known again when it is followed once more.
+
     Signals
     -------
     changed
         Other frames hold paint, or another number of objects.
+    looked
+        No frame waits to be looked at.
     """
 
     changed = Signal()
+    looked = Signal()
 
     def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -33,6 +39,8 @@ class PaintWatch(QObject):
         self.movie: MovieLayer | None = None
         self.layer: Any = None
         self.painted: PaintedFrames | None = None
+        self._known: WeakKeyDictionary[Any, WeakKeyDictionary[Any, PaintedFrames]] = WeakKeyDictionary()
+        self._touched: set[int] = set()  # frames that undo may reach
         self._in_view: tuple[int, int] | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -52,10 +60,11 @@ class PaintWatch(QObject):
         self._connections.disconnect_all()
         self._timer.stop()
         self.movie, self.layer = movie, layer
+        self._touched = set()
         if movie is None or layer is None:
             self.painted = None
         else:
-            self.painted = PaintedFrames(pixels_of(layer), movie.axes, scan=not empty)
+            self.painted = self._painted_of(movie, layer, empty)
             self._in_view = movie.in_view(self._viewer)
             self._connections.connect(layer.events.paint, self._stroke)
             self._connections.connect(layer.events.set_data, self._drawn_anew)
@@ -63,16 +72,24 @@ class PaintWatch(QObject):
             self._timer.start(DELAY)
         self.changed.emit()
 
+    def _painted_of(self, movie: MovieLayer, layer: Any, empty: bool) -> PaintedFrames:
+        known = self._known.setdefault(movie.layer, WeakKeyDictionary())
+        painted = known.get(layer)
+        if painted is not None and painted.axes == movie.axes:
+            painted.replace_labels(pixels_of(layer))  # it may have been painted on meanwhile
+            return painted
+        known[layer] = PaintedFrames(pixels_of(layer), movie.axes, scan=not empty)
+        return known[layer]
+
     @property
     def array(self) -> Any:
         """The array of the layer; None without one."""
         return None if self.layer is None else pixels_of(self.layer)
 
     def settle(self) -> None:
-        """Look at everything that waits, now."""
-        if self.painted is not None:
-            if self.movie is not None:
-                self.painted.mark_changed([self.movie.in_view(self._viewer)[0]])
+        """Look at every frame that was painted on, now; those never looked at (`PaintedFrames.n_waiting`) wait on."""
+        if self.painted is not None and self.movie is not None:
+            self.painted.mark_changed(self._within_reach())
             self.painted.finish()
             self.changed.emit()
 
@@ -85,6 +102,7 @@ class PaintWatch(QObject):
         for atom in event.value:
             indices = atom.slice_key if hasattr(atom, "slice_key") else atom[0]
             touched.update(self.movie.axes.frames_touched(indices))
+        self._touched |= touched
         self._mark(touched)
 
     def _drawn_anew(self, event: Any) -> None:
@@ -94,9 +112,16 @@ class PaintWatch(QObject):
         in_view = self.movie.in_view(self._viewer)
         if in_view != self._in_view:
             self._in_view = in_view
+            self._mark({in_view[0]})  # a script may have painted it while it was not in view
             return
-        # undo may reach another frame than the one in view
-        self._mark({in_view[0], *(painted.frame for painted in self.painted.frames)})
+        self._touched.add(in_view[0])
+        self._mark(self._within_reach())
+
+    def _within_reach(self) -> set[int]:
+        """The frames that undo may have changed, whichever is in view."""
+        assert self.painted is not None
+        assert self.movie is not None
+        return {self.movie.in_view(self._viewer)[0], *self._touched, *(one.frame for one in self.painted.frames)}
 
     def _replaced(self, event: Any) -> None:
         if self.painted is None or self.movie is None:
@@ -118,7 +143,9 @@ class PaintWatch(QObject):
         if self.painted is None:
             return
         changed = self.painted.update(BUDGET)
-        if self.painted.n_waiting:
-            self._timer.start(DELAY // 2)
         if changed:
             self.changed.emit()
+        if self.painted.n_waiting:
+            self._timer.start(DELAY // 2)
+        else:
+            self.looked.emit()

@@ -19,6 +19,7 @@ from napari_osvos._qt.frames_section import FramesSection
 from napari_osvos._qt.keep_desk import KeepDesk
 from napari_osvos._qt.keep_section import KeepSection
 from napari_osvos._qt.messages import Message
+from napari_osvos._qt.origin_desk import OriginDesk
 from napari_osvos._qt.paint_desk import PaintDesk
 from napari_osvos._qt.paint_watch import PaintWatch
 from napari_osvos._qt.progress_section import ProgressSection
@@ -29,6 +30,8 @@ from napari_osvos._qt.run_section import RunSection
 from napari_osvos._qt.session_keeper import SessionKeeper
 from napari_osvos._qt.settings_section import SettingsSection
 from napari_osvos._qt.shortcuts import Shortcuts
+from napari_osvos._qt.wish_desk import WishDesk
+from napari_osvos.session import SessionFolder
 
 
 class Panel(QWidget):
@@ -56,7 +59,7 @@ class Panel(QWidget):
         self._lay_out()
         self.bridge = EngineBridge(self)
         self.watch = PaintWatch(napari_viewer, self)
-        self.keeper = SessionKeeper(self.watch, self.plain_settings, self)
+        self.keeper = SessionKeeper(napari_viewer, self.watch, self.plain_settings, self._connections, self)
         self.control = RunControl(napari_viewer, self.bridge, self)
         self.paint_desk = PaintDesk(
             napari_viewer, self.data, self.frames, self.watch, self.keeper, self._connections, self
@@ -64,13 +67,15 @@ class Panel(QWidget):
         self.recovery_desk = RecoveryDesk(
             napari_viewer, self.data, self.offer, self.paint_desk, self.watch, self.keeper, self
         )
-        self.estimate_desk = EstimateDesk(self.data, self.run, self.settings, self.watch, self.bridge, self)
-        self.run_desk = RunDesk(
-            self.data, self.frames, self.run, self.settings, self.progress, self.watch, self.keeper,
-            self.estimate_desk, self.control, self,
-        )  # fmt: skip
+        self.origin_desk = OriginDesk(self.data, self.run, self.control, self.recovery_desk, self)
+        self.estimate_desk = EstimateDesk(
+            self.data, self.frames, self.run, self.settings, self.watch, self.bridge, self
+        )
+        wishes = WishDesk(self.data, self.frames, self.run, self.settings, self.watch, self.keeper)
+        self.run_desk = RunDesk(wishes, self.run, self.progress, self.watch, self.estimate_desk, self.control, self)
         self.keep_desk = KeepDesk(self.keep, self.run, self.run_desk, self.keeper, self)
         self.keeper.said.connect(self.run_desk.say)
+        self.recovery_desk.said.connect(self.run_desk.say)
         self.recovery_desk.restored.connect(self.restore_settings)
         self._connections.connect(napari_viewer.events.theme, self._take_theme)
         self._take_theme()
@@ -128,8 +133,9 @@ class Panel(QWidget):
             "advanced": self.settings.plain(),
         }
 
-    def restore_settings(self, plain: dict[str, Any]) -> None:
-        """Set what `plain_settings` returned; what is missing or damaged stays as it is."""
+    def restore_settings(self, session: SessionFolder) -> None:
+        """Set what a session has saved of `plain_settings`; what is missing or damaged stays as it is."""
+        plain = session.settings()
         self.run.dial.quality = str(plain.get("quality", self.run.dial.quality))
         self.frames.background.setValue(int(plain.get("background_label") or 0))
         advanced = plain.get("advanced")

@@ -1,7 +1,8 @@
-"""Offers the paint that an earlier session on the movie left behind, and brings it back."""
+"""Offers the paint that earlier sessions on the movie left behind, one after the other, and brings it back."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from napari_osvos._qt.movie_layer import ready_the_brush
 from napari_osvos._qt.paint_desk import PaintDesk
 from napari_osvos._qt.paint_watch import PaintWatch
 from napari_osvos._qt.session_keeper import SessionKeeper
+from napari_osvos.session import SessionFolder, find_recoverable
 
 # An offer waits this long for the layers that are opened together with the movie.
 CONSIDERATION = 400  # ms
@@ -35,11 +37,14 @@ class RecoveryDesk(QObject):
 
     Signals
     -------
-    restored : dict
-        The settings of the session that was brought back.
+    restored : SessionFolder
+        Its paint, axes and channels were brought back.
+    said : str, str
+        A sentence and its kind.
     """
 
-    restored = Signal(dict)
+    restored = Signal(object)
+    said = Signal(str, str)
 
     def __init__(
         self,
@@ -54,32 +59,58 @@ class RecoveryDesk(QObject):
         super().__init__(parent)
         self._viewer, self._data, self._offer = viewer, data, offer
         self._desk, self._watch, self._keeper = desk, watch, keeper
-        self._offered: dict[int, Any] = {}
+        self._layer: Any = None
+        self._left: list[SessionFolder] = []
+        self._offered: tuple[SessionFolder, dict[int, Any]] | None = None
         self._considering = QTimer(self)
         self._considering.setSingleShot(True)
-        self._considering.timeout.connect(self._show_offer)
-        self._reading = Background(self)
-        self._reading.done.connect(self._bring_back)
-        self._reading.failed.connect(self._say_unreadable)
-        keeper.offered.connect(self._hear_offer)
-        data.movie_changed.connect(offer.clear)
+        self._considering.timeout.connect(self._read_next)
+        self._searching, self._reading = Background(self), Background(self)
+        self._searching.done.connect(self._take_found)
+        self._reading.done.connect(self._take_read)
+        data.movie_changed.connect(self._take_movie)
         offer.acted.connect(self.restore)
         offer.refused.connect(self.discard)
+        self._take_movie()
 
-    def _hear_offer(self, frames: dict[int, Any]) -> None:
-        self._offered = frames
-        self._considering.start(CONSIDERATION)
+    # -- searching -----------------------------------------------------------------------------
 
-    def _show_offer(self) -> None:
-        found, offered = self._keeper.found, self._offered
-        self._offered = {}
-        if found is None or not offered:
+    def _take_movie(self) -> None:
+        movie = self._data.movie
+        layer = None if movie is None else movie.layer
+        if layer is self._layer:  # with other axes, which may be what the paint needs
             return
-        if self._holds(offered):
-            self._keeper.settle()
-        else:
-            words = f"There is paint of an earlier session: {found.in_words}."
-            self._offer.say(words, action="Bring it back", refusal="No, thanks")
+        self._layer, self._left, self._offered = layer, [], None
+        self._considering.stop()
+        self._offer.clear()
+        if movie is not None:
+            facts, root = movie.facts, self._keeper.root
+            self._searching.start(lambda: (layer, find_recoverable(facts, root)))
+
+    def _take_found(self, found: tuple[Any, list[SessionFolder]]) -> None:
+        if found[0] is self._layer:
+            self._left = found[1]
+            self._considering.start(CONSIDERATION)
+
+    def _read_next(self) -> None:
+        if self._left:
+            layer, session = self._layer, self._left.pop(0)
+            self._reading.start(lambda: (layer, session, *session.read_frames()))
+
+    def _take_read(self, read: tuple[Any, SessionFolder, dict[int, Any], list[str]]) -> None:
+        layer, session, frames, complaints = read
+        if layer is not self._layer:
+            return
+        if complaints:
+            self.said.emit(" ".join(complaints), "warning")
+        if not frames or self._holds(frames):
+            if frames:
+                _settle(session)
+            self._read_next()
+            return
+        self._offered = session, frames
+        words = f"There is paint of an earlier session: {session.in_words}."
+        self._offer.say(words, action="Bring it back", refusal="No, thanks")
 
     def _holds(self, frames: dict[int, Any]) -> bool:
         """Whether the layer that is painted on has just this paint, as a sample has each time it is opened."""
@@ -88,39 +119,45 @@ class RecoveryDesk(QObject):
             return False
         return all(np.array_equal(movie.axes.read_frame(array, t), labels) for t, labels in frames.items())
 
+    # -- answers -------------------------------------------------------------------------------
+
     def restore(self) -> None:
         """Bring the paint of the earlier session back, in a layer of its own."""
-        found = self._keeper.found
-        if found is not None and self._data.movie is not None:
-            self._reading.start(found.read_frames)
+        if self._offered is None:
+            return
+        (session, frames), self._offered = self._offered, None
+        self._offer.clear()
+        self._data.restore(session.settings())
+        movie = self._data.movie
+        assert movie is not None
+        shape = movie.axes.labels_shape
+        fitting = {t: labels for t, labels in frames.items() if t < shape[0] and labels.shape == shape[1:]}
+        if fitting:
+            array = self._desk.new_array(movie)
+            for t, labels in fitting.items():
+                movie.axes.write_frame(array, t, labels)
+            layer = self._desk.new_annotations(np.asanyarray(array))
+            layer.name = f"{movie.name} annotations, brought back"
+            movie.go_to(self._viewer, min(fitting))
+            ready_the_brush(layer, movie.axes)
+            self.restored.emit(session)
+        if len(fitting) == len(frames):
+            _settle(session)
+        else:
+            others = [f"Frame {t} is of another size." for t in sorted(frames.keys() - fitting.keys())]
+            self.said.emit(" ".join([*others, "What was not brought back will be offered again."]), "warning")
+        self._read_next()
 
     def discard(self) -> None:
         """Do not offer it again; it stays on the disk."""
-        self._keeper.settle()
+        if self._offered is not None:
+            _settle(self._offered[0])
+        self._offered = None
         self._offer.clear()
+        self._read_next()
 
-    def _bring_back(self, read: tuple[dict[int, Any], list[str]]) -> None:
-        frames, complaints = read
-        movie, found = self._data.movie, self._keeper.found
-        if movie is None or found is None:
-            return
-        settings = found.settings()
-        shape = movie.axes.labels_shape
-        fitting = {t: labels for t, labels in frames.items() if t < shape[0] and labels.shape == shape[1:]}
-        complaints += [f"Frame {t} is of another size." for t in frames.keys() - fitting.keys()]
-        array = self._desk.new_array(movie)
-        for t, labels in fitting.items():
-            movie.axes.write_frame(array, t, labels)
-        layer = self._desk.new_annotations(np.asanyarray(array))
-        layer.name = f"{movie.name} annotations, brought back"
-        if fitting:
-            movie.go_to(self._viewer, min(fitting))
-        ready_the_brush(layer, movie.axes)
-        self._keeper.settle()
-        self._offer.clear()
-        self.restored.emit(settings)
-        if complaints:
-            self._offer.say(" ".join(complaints), "warning")
 
-    def _say_unreadable(self, error: Exception) -> None:
-        self._offer.say(str(error), "error")
+def _settle(session: SessionFolder) -> None:
+    """Note that the offer was answered."""
+    with contextlib.suppress(OSError):  # it will be offered once more
+        session.settle()

@@ -99,18 +99,21 @@ class RoundLayers:
     @property
     def is_shown(self) -> bool:
         """Whether the masks are shown: their layer is there, and nobody gave it other pixels."""
-        layer = self.labels_layer
-        return layer is not None and layer in self._viewer.layers and layer.data is self.labels
+        return self._shows(self.labels_layer, self.labels)
+
+    def _shows(self, layer: Any, array: Any) -> bool:
+        return layer is not None and layer in self._viewer.layers and layer.data is array
 
     def show(self) -> None:
-        """Add the layers, the masks on top; what is selected stays selected."""
+        """Add the layers that are not there, the masks on top; what is selected stays selected."""
         for _ in self.show_step_by_step():
             pass
 
     def show_step_by_step(self) -> Iterator[None]:
         """Do what `show` does, bit by bit: a new layer holds the viewer up for some 0.2 s."""
         selected = set(self._viewer.layers.selection)
-        if self.probabilities is not None:
+        common = {"metadata": {FILLED_BY_A_RUN: self.number}, **self._placement}
+        if self.probabilities is not None and not self._shows(self.probability_layer, self.probabilities):
             self.probability_layer = Image(
                 self.probabilities,
                 name=f"{self._name} probabilities {self.number}",
@@ -118,21 +121,20 @@ class RoundLayers:
                 colormap="inferno",
                 blending="additive",
                 visible=False,
-                metadata={FILLED_BY_A_RUN: self.number},
-                **self._placement,
+                **common,
             )
             self._viewer.add_layer(self.probability_layer)
             yield
-        self.labels_layer = Labels(
-            self.labels,
-            name=f"{self._name} masks {self.number}",
-            opacity=0.5,
-            colormap=label_colormap(**MASK_COLOURS),
-            metadata={FILLED_BY_A_RUN: self.number},
-            **self._placement,
-        )
-        self._viewer.add_layer(self.labels_layer)
-        yield
+        if not self.is_shown:
+            self.labels_layer = Labels(
+                self.labels,
+                name=f"{self._name} masks {self.number}",
+                opacity=0.5,
+                colormap=label_colormap(**MASK_COLOURS),
+                **common,
+            )
+            self._viewer.add_layer(self.labels_layer)
+            yield
         self._viewer.layers.selection = selected & set(self._viewer.layers)
 
     def refresh(self) -> None:
@@ -157,10 +159,8 @@ class RoundLayers:
                     if array is not None:
                         self.movie.axes.write_frame(array, frame, np.zeros(shape, array.dtype))
         anew = not self.is_shown
-        if anew:
-            self.show()
-        else:
-            self.labels_layer.refresh()  # with its thumbnail
+        self.show()
+        self.labels_layer.refresh()  # with its thumbnail
         return anew
 
     def discard(self) -> None:

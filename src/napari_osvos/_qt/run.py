@@ -44,6 +44,7 @@ class Run:
     phase: str
     learned_in: float = 0.0
     filling_since: float = 0.0
+    paused_since: float = 0.0
     filled_in: float = 0.0
     segmenter: Path | None = None
     cut_short: bool = False
@@ -79,9 +80,14 @@ def words_at_the_end(run: Run, event: Event, kept: int) -> tuple[str, str, str]:
     kept : int
         Frames that are finished and stay.
     """
-    rest = f" The {kept} frames done are in {run.layers.labels_layer.name!r}." if kept else ""
+    many, verb = ("frames", "are") if kept != 1 else ("frame", "is")
+    done = f"The {kept} {many} done {verb}"
+    if kept:
+        rest = f" {done} in {run.layers.labels_layer.name!r}."
+    else:
+        rest = f" What was learned is kept as round {run.number}." if run.segmenter is not None else ""
     if isinstance(event, Finished) and kept:
-        some = f"The {event.frames} frames done are" if event.stopped else f"{event.frames} frames are"
+        some = done if event.stopped else f"{kept} {many} {verb}"
         return f"{some} in {run.layers.labels_layer.name!r}, after {time_in_words(event.seconds)}.", "done", ""
     if isinstance(event, (Failed, EngineDied)):
         return event.message + rest, "error", event.details

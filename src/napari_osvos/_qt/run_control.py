@@ -39,6 +39,8 @@ class RunControl(QObject):
         New points of the loss curve.
     said : str, str, str
         A sentence, its kind (see `messages.Message`) and details.
+    kept : Run
+        What it has learned is on the disk.
     ended : Run
         It is over and its masks stay.
     """
@@ -48,6 +50,7 @@ class RunControl(QObject):
     progressed = Signal(float, str, float)
     learned = Signal(list)
     said = Signal(str, str, str)
+    kept = Signal(object)
     ended = Signal(object)
 
     def __init__(self, viewer: Any, bridge: EngineBridge, parent: QObject | None = None) -> None:
@@ -80,15 +83,13 @@ class RunControl(QObject):
         """
         if self.run is not None:
             raise ValueError("A run is going on; cancel it or wait for its end.")
-        in_view = wish.movie.in_view(self._viewer)
-        keep = wish.session.segmenter_path(number) if wish.frames is not None else None
-        request = wish.request(in_view, keep)
-        folder = wish.session.segmenter_path(number).parent
-        layers = RoundLayers(self._viewer, wish.movie, number, wish.probabilities, folder)
+        path = wish.session.segmenter_path(number)
+        request = wish.request(wish.movie.in_view(self._viewer), path if wish.frames is not None else None)
+        layers = RoundLayers(self._viewer, wish.movie, number, wish.probabilities, path.parent)
         self._bridge.sink = layers
         try:
             self._bridge.engine.run(request)
-        except ValueError:
+        except Exception:
             self._bridge.sink = None
             raise
         self.run = Run(wish, number, layers, expected, "learning" if wish.frames is not None else "filling")
@@ -103,8 +104,10 @@ class RunControl(QObject):
             return
         self._paused = not self._paused
         if self._paused:
+            self.run.paused_since = time.monotonic()
             self._bridge.engine.pause()
         else:
+            self.run.filling_since += time.monotonic() - max(self.run.paused_since, self.run.filling_since)
             self._bridge.engine.resume()
         self.state_changed.emit(self.state)
 
@@ -152,15 +155,24 @@ class RunControl(QObject):
                 self._end(self.run, event)
 
     def _take_training_done(self, run: Run, event: TrainingDone) -> None:
-        run.phase, run.learned_in, run.segmenter = "filling", event.seconds, event.segmenter
+        run.phase, run.learned_in = "filling", event.seconds
         run.filling_since = time.monotonic()
         run.cut_short = event.stopped_early
         self.state_changed.emit(self.state)
+        self._look_for_segmenter(run)
+
+    def _look_for_segmenter(self, run: Run) -> None:
+        """Note that a run's segmenter is on the disk: it is whole once it is there."""
+        path = run.wish.session.segmenter_path(run.number)
+        if run.learns and run.segmenter is None and path.is_file():
+            run.segmenter = path
+            self.kept.emit(run)
 
     def _end(self, run: Run, event: Event) -> None:
         self.run, self._paused = None, False
         self._bridge.sink = None
         self._stage.close()
+        self._look_for_segmenter(run)  # it may have been cut off before it could tell
         run.phase = "over"
         kept = self._settle(run)
         self.state_changed.emit("idle")

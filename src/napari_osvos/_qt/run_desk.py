@@ -3,47 +3,42 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject
 
-from napari_osvos._qt.data_section import DataSection
 from napari_osvos._qt.estimate_desk import EstimateDesk
-from napari_osvos._qt.frames_section import FramesSection
-from napari_osvos._qt.movie_layer import MovieLayer
 from napari_osvos._qt.paint_watch import PaintWatch
 from napari_osvos._qt.progress_section import ProgressSection
 from napari_osvos._qt.run import Run
 from napari_osvos._qt.run_control import RunControl
 from napari_osvos._qt.run_section import RunSection
-from napari_osvos._qt.session_keeper import SessionKeeper
-from napari_osvos._qt.settings_section import SettingsSection
 from napari_osvos._qt.wish import Wish
+from napari_osvos._qt.wish_desk import WishDesk
+from napari_osvos.painted_frames import PaintedFrames
 from napari_osvos.worker.events import TrainingProgress
 
 
 class RunDesk(QObject):
-    """Turns what the controls say into runs, and what runs say into what the controls show."""
+    """Starts runs at the press of a button, and shows in the controls what they say."""
 
     def __init__(
         self,
-        data: DataSection,
-        frames: FramesSection,
+        wishes: WishDesk,
         section: RunSection,
-        settings: SettingsSection,
         progress: ProgressSection,
         watch: PaintWatch,
-        keeper: SessionKeeper,
         estimates: EstimateDesk,
         control: RunControl,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._data, self._frames, self._section, self._settings = data, frames, section, settings
-        self._progress, self._watch, self._keeper = progress, watch, keeper
+        self._wishes, self._section, self._progress, self._watch = wishes, section, progress, watch
         self.control = control
         self._estimates = estimates
-        self._rounds: dict[str, int] = {}
+        self._numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()  # the last one of a movie, and of a session
+        self._awaited: PaintedFrames | None = None
         estimates.said.connect(self.say)
         section.start_wanted.connect(self.segment)
         section.pause_wanted.connect(control.toggle_pause)
@@ -55,17 +50,40 @@ class RunDesk(QObject):
         control.learned.connect(self._show_loss)
         control.said.connect(self.say)
         control.ended.connect(self._take_ended)
+        watch.looked.connect(self._go_on)
 
     # -- starting ------------------------------------------------------------------------------
 
     def segment(self) -> None:
-        """Learn from what is painted now and segment the movie, or say why that cannot be."""
+        """Learn from what is painted now and segment the movie, or say why that cannot be.
+
+        A layer that was just opened is looked through for paint first.
+        """
+        self._awaited = None
         if self.control.run is not None:
             return
+        self._watch.settle()
+        painted = self._watch.painted
+        if painted is not None and painted.n_waiting:
+            self._awaited = painted
+            self.say("Looking for paint in all frames ...")
+            return
         try:
-            self._start(self._wish())
+            self._start(self._wishes.to_learn())
         except (ValueError, OSError) as error:
             self.say(str(error), "warning")
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether a run begins as soon as all paint is found."""
+        return self._awaited is not None
+
+    def _go_on(self) -> None:
+        awaited, self._awaited = self._awaited, None
+        if awaited is not None:
+            self._progress.message.clear()
+            if awaited is self._watch.painted:  # else the user has gone elsewhere
+                self.segment()
 
     def apply(self, layer: Any, axes: Any) -> None:
         """Segment a layer with the segmenter that is chosen, as it is.
@@ -75,63 +93,20 @@ class RunDesk(QObject):
         layer : napari.layers.Image
         axes : LayerAxes
         """
-        session, segmenter = self._keeper.session, self._section.segmenter
-        if session is None or segmenter is None or self.control.run is not None:
+        if self.control.run is not None:
             return
-        movie = self._data.movie
-        if movie is None or movie.layer is not layer:
-            movie = MovieLayer(layer, axes, self._channels_for(axes))
         try:
-            self._start(Wish(movie=movie, session=session, segmenter=segmenter, **self._machine()))
+            self._start(self._wishes.to_apply(layer, axes))
         except (ValueError, OSError) as error:
             self.say(str(error), "warning")
 
-    def _channels_for(self, axes: Any) -> tuple[int, ...] | None:
-        """The channels of the movie, where another one has as many."""
-        movie = self._data.movie
-        return movie.channels if movie is not None and movie.axes.n_channels == axes.n_channels else None
-
-    def _machine(self) -> dict[str, Any]:
-        quality = self._section.dial.quality
-        return {
-            "prediction": self._settings.prediction_config(quality),
-            "device": self._settings.device_name,
-            "threads": self._settings.threads.value() or None,
-            "probabilities": self._settings.probabilities.isChecked(),
-        }
-
-    def _wish(self) -> Wish:
-        movie, session = self._data.movie, self._keeper.session
-        if movie is None or session is None:
-            raise ValueError("There is no movie; open one, or drag it into the viewer.")
-        if self._data.painted_layer is None:
-            chosen = self._data.annotations.layer
-            if chosen is None:
-                raise ValueError("There is no layer to paint on; press New, then paint the objects of one frame.")
-            raise ValueError(self._data.message.text or f"{chosen.name!r} does not fit the movie.")
-        self._watch.settle()
-        painted = self._watch.painted
-        if painted is None or not painted.frames:
-            raise ValueError("Nothing is painted yet; paint the objects of one frame.")
-        return Wish(
-            movie=movie,
-            session=session,
-            frames=painted.copies(),
-            partial=painted.partial,
-            background_label=self._frames.background_label,
-            tuning=self._settings.tuning_config(self._section.dial.quality),
-            parent=self._section.parent_name,
-            segmenter=self._section.segmenter,
-            **self._machine(),
-        )
-
     def _start(self, wish: Wish) -> None:
-        name = wish.movie.name
-        before = wish.session.rounds if wish.frames is not None else ()
-        number = max([self._rounds.get(name, 0), *before]) + 1
+        # neither the name of a layer nor that of a file of the session is given twice
+        counted = (wish.movie.layer, wish.session)
+        number = max(self._numbers.get(one, 0) for one in counted) + 1
         tuning = wish.tuning if wish.frames is not None else None
         self.control.start(wish, number, self._estimates.expected.of(wish.movie.clip(), tuning))
-        self._rounds[name] = number
+        self._numbers.update(dict.fromkeys(counted, number))
 
     # -- showing -------------------------------------------------------------------------------
 
@@ -158,9 +133,7 @@ class RunDesk(QObject):
         self._progress.plot.draw()
 
     def _take_ended(self, run: Run) -> None:
-        if run.segmenter is not None:
-            self._section.offer_segmenter(f"round {run.number}", run.segmenter)
-        if run.expected is not None:
+        if run.expected is not None and run.learns:
             whole = len(run.layers.filled) == run.wish.movie.axes.n_frames
             learned = None if run.cut_short or not run.learned_in else run.learned_in
             self._estimates.expected.correct(run.expected, learned, run.filled_in if whole else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
 
 from napari_osvos._qt.messages import Message
@@ -49,7 +49,7 @@ class RunSection(QWidget):
         self.stop = QPushButton("Stop and keep")
         self.stop.setToolTip("While it learns: learn no more and fill the movie. While it fills: keep the frames done.")
         self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("End the run at once and take its layer away (Shift-X)")
+        self.cancel.setToolTip("End the run at once (Shift-X); frames that are filled stay, else its layer goes")
         self.device = QLabel("The engine is starting ...", wordWrap=True)
         self.why = QToolButton(text="Why not the GPU?", checkable=True)
         self.why.setToolTip("Say why it does not compute on a graphics card, and what would change that")
@@ -103,20 +103,17 @@ class RunSection(QWidget):
         return chosen if isinstance(chosen, Path) else None
 
     def offer_segmenter(self, words: str, path: Path) -> None:
-        """Offer a segmenter to start from, and choose it."""
-        found = next((i for i in range(self.origin.count()) if self.origin.itemData(i) == path), -1)
-        if found < 0:
+        """Offer a segmenter to start from."""
+        if self._place_of(path) is None:
             self.origin.addItem(words, path)
-            found = self.origin.count() - 1
-        self.origin.setCurrentIndex(found)
-        self._name_start()
+            self.origin.setItemData(self.origin.count() - 1, str(path), Qt.ItemDataRole.ToolTipRole)
 
-    def forget_segmenters(self) -> None:
-        """Take the segmenters of another movie away."""
-        for i in reversed(range(self.origin.count())):
-            if isinstance(self.origin.itemData(i), Path):
-                self.origin.removeItem(i)
-        self._name_start()
+    def choose_origin(self, origin: str | Path | None) -> None:
+        """Choose what to start from: a general network by its name, a segmenter that is offered; None: the usual."""
+        self.origin.setCurrentIndex(self._place_of(origin) or 0)
+
+    def _place_of(self, origin: str | Path | None) -> int | None:
+        return next((i for i in range(self.origin.count()) if self.origin.itemData(i) == origin), None)
 
     def _name_start(self, index: int = 0) -> None:
         refines = self.segmenter is not None

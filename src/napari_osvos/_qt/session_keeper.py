@@ -1,63 +1,69 @@
-"""Saves paint and settings every few seconds, and offers what an earlier session left behind."""
+"""Saves paint and settings every few seconds, each layer of paint to a session folder of its own."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
-from napari_osvos._qt.background import Background
+from napari_osvos._qt.connections import Connections
 from napari_osvos._qt.movie_layer import MovieLayer
 from napari_osvos._qt.paint_watch import PaintWatch
 from napari_osvos.autosave import Autosaver
-from napari_osvos.session import MovieFacts, SessionFolder, find_recoverable
+from napari_osvos.session import MovieFacts, SessionFolder
 
 INTERVAL = 3000  # ms
 
 
 class SessionKeeper(QObject):
-    """The session folders of one panel: one for every movie it was used on.
+    """The session folders of one panel: one for every layer that was painted on, over every movie.
 
     Parameters
     ----------
+    viewer : napari.Viewer
     watch : PaintWatch
         Whose paint is saved.
     settings : callable
         Returns the settings of the panel as plain data; a bound method.
+    connections : Connections
+        What ends when the panel is closed.
+
+    Attributes
+    ----------
+    root : Path or None
+        Folder of all sessions; None for the default one.
 
     Signals
     -------
     folder_changed : Path
         The present session is kept there.
-    offered : dict
-        There is paint of an earlier session on this movie: {frame: labels}; `found` is the session.
     said : str, str
         A sentence and its kind.
     """
 
     folder_changed = Signal(object)
-    offered = Signal(object)
     said = Signal(str, str)
     _failed = Signal(str)
 
     def __init__(
-        self, watch: PaintWatch, settings: Callable[[], dict[str, Any]], parent: QObject | None = None
+        self,
+        viewer: Any,
+        watch: PaintWatch,
+        settings: Callable[[], dict[str, Any]],
+        connections: Connections,
+        parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._watch, self._settings = watch, settings
-        self._root: Path | None = None
-        self._savers: dict[Any, tuple[SessionFolder, Autosaver]] = {}
-        self._layer: Any = None
-        self._seen_painted: object = None
-        self.found: SessionFolder | None = None
-        self._search = Background(self)
-        self._search.done.connect(self._take_found)
-        self._searched_for: Any = None
+        self.root: Path | None = None
+        self._savers: dict[tuple[Any, Any], Autosaver] = {}  # of a movie and a layer of paint, or None
+        self._present: tuple[Any, Any] | None = None
         self._failed.connect(self._tell_failed, Qt.ConnectionType.QueuedConnection)
+        connections.connect(viewer.layers.events.removed, self._end_those_of)
         self._timer = QTimer(self)
         self._timer.setInterval(INTERVAL)
         self._timer.timeout.connect(self.save)
@@ -65,82 +71,80 @@ class SessionKeeper(QObject):
 
     @property
     def session(self) -> SessionFolder | None:
-        """The session of the present movie."""
-        return self._savers[self._layer][0] if self._layer in self._savers else None
+        """The session of the present movie and layer of paint."""
+        return None if self._present is None else self._savers[self._present].session
 
-    def turn_to(self, movie: MovieLayer | None) -> None:
-        """Save to the session of this movie from now on."""
-        self.save()
-        self._layer = None if movie is None else movie.layer
-        if movie is None:
+    def turn_to(self, movie: MovieLayer | None, layer: Any) -> None:
+        """Save what is painted on this layer (None: there is none yet) over this movie from now on."""
+        present = None if movie is None else (movie.layer, layer)
+        if movie is None or present is None or present == self._present:
+            self._present = present
             return
-        if self._layer not in self._savers:
-            facts = movie.facts
-            session = SessionFolder.for_movie(facts.name, facts.source, facts.shape, facts.dtype, self._root)
-            self._savers[self._layer] = (session, Autosaver(session, _forward_to(self._failed)))
-            root, self._searched_for = self._root, self._layer
-            self._search.start(lambda: _newest_paint(facts, root))
-        self.folder_changed.emit(self._savers[self._layer][0].path)
+        if present not in self._savers:
+            begun = self._savers.pop((movie.layer, None), None)  # before there was a layer to paint on
+            self._savers[present] = begun or self._begin(movie.facts)
+            if self._watch.painted is not None:  # what is known already went to a session that has ended
+                self._savers[present].save(self._watch.painted.copies())
+        self._present = present
+        self.folder_changed.emit(self._savers[present].session.path)
+
+    def _begin(self, facts: MovieFacts) -> Autosaver:
+        session = SessionFolder.for_movie(facts.name, facts.source, facts.shape, facts.dtype, self.root)
+        return Autosaver(session, _forward_to(self._failed))
 
     def save(self) -> None:
         """Have saved what changed; returns at once."""
-        if self._layer not in self._savers:
-            return
-        session, saver = self._savers[self._layer]
-        painted = self._watch.painted
-        frames = {}
-        if painted is not None:
-            frames = painted.take_unsaved()
-            if painted is not self._seen_painted and not painted.n_waiting:
-                # another layer is painted on: what the former one held is no part of this session any more
-                self._seen_painted = painted
-                there = {one.frame for one in painted.frames}
-                frames |= {frame: None for frame in session.frames if frame not in there}
-        saver.save(frames or None, self._settings())
+        if self._present is not None:
+            painted = self._watch.painted
+            frames = None if painted is None else painted.take_unsaved()
+            self._savers[self._present].save(frames, self._settings())
+
+    def save_all(self) -> None:
+        """Have saved the last strokes as well, before the layer is left."""
+        if self._present is not None:
+            with contextlib.suppress(Exception):  # a file that is gone must not keep the rest from being saved
+                self._watch.settle()
+            self.save()
 
     def move_to(self, root: Path) -> None:
-        """Keep this session, and those to come, in another folder."""
-        self._root = root
-        if self.session is not None:
-            try:
-                self.session.move_to(root)
-            except OSError as error:
-                self.said.emit(str(error), "error")
-            self.folder_changed.emit(self.session.path)
+        """Keep the paint of this session, and the sessions to come, in another folder.
 
-    def settle(self) -> None:
-        """Note that the offer was answered."""
-        found, self.found = self.found, None
-        if found is not None:
-            with contextlib.suppress(OSError):  # it will be offered once more
-                found.settle()
+        What runs have written stays where it is: it may be on the screen, or be refined.
+        """
+        self.root = root
+        if self._present is not None:
+            former, painted = self._savers[self._present], self._watch.painted
+            self.save()
+            saver = self._savers[self._present] = self._begin(former.session.movie)
+            saver.save(None if painted is None else painted.copies(), self._settings())
+            _in_thread(_replace, former, saver)
+            self.folder_changed.emit(saver.session.path)
 
     def close(self) -> None:
         """Save what is left and end the sessions."""
         self._timer.stop()
-        self.save()
+        self.save_all()
         self.end_sessions()
 
     def end_sessions(self) -> None:
         """End the sessions in a thread that Python waits for when it exits; touches nothing of Qt."""
-        savers = [saver for _, saver in self._savers.values()]
+        savers = list(self._savers.values())
         self._savers.clear()
-        self._layer = None
+        self._present = None
         if savers:
-            threading.Thread(target=_close_all, args=(savers,), name="napari-osvos last save").start()
+            _in_thread(_close_all, savers)
 
-    def _take_found(self, paint: tuple[SessionFolder, dict[int, Any]] | None) -> None:
-        if paint is not None and self._layer is self._searched_for and self._layer is not None:
-            self.found, frames = paint
-            self.offered.emit(frames)
+    def _end_those_of(self, event: Any) -> None:
+        """End the sessions of a layer that was removed."""
+        ended = [pair for pair in self._savers if event.value in pair]
+        if self._present in ended:
+            self.save_all()
+            self._present = None
+        if ended:
+            _in_thread(_close_all, [self._savers.pop(pair) for pair in ended])
 
     def _tell_failed(self, sentence: str) -> None:
         self.said.emit(sentence, "error")
-
-
-def _newest_paint(facts: MovieFacts, root: Path | None) -> tuple[SessionFolder, dict[int, Any]] | None:
-    sessions = find_recoverable(facts, root)
-    return (sessions[0], sessions[0].read_frames()[0]) if sessions else None
 
 
 def _forward_to(signal: Any) -> Callable[[str], None]:
@@ -151,6 +155,19 @@ def _forward_to(signal: Any) -> Callable[[str], None]:
     return forward
 
 
-def _close_all(savers: list[Autosaver]) -> None:
+def _in_thread(work: Callable[..., None], *given: Any) -> None:
+    threading.Thread(target=work, args=given, name="napari-osvos last save").start()
+
+
+def _close_all(savers: Sequence[Autosaver]) -> None:
     for saver in savers:
         saver.close()
+
+
+def _replace(former: Autosaver, saver: Autosaver) -> None:
+    """End a session whose paint another one has now; if that cannot be written, it will be offered again."""
+    saved = saver.wait()
+    former.close()
+    if saved and former.session.path.exists():
+        with contextlib.suppress(OSError):
+            former.session.settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import zlib
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from napari_osvos.worker.request import Request
 # Pixels by which a movie in memory is told to be the same as before.
 _LOOKED_AT = 50_000
 _numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+_count = itertools.count()
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,14 +104,16 @@ class Wish:
 
 
 def movie_token(movie: MovieLayer) -> str:
-    """Return a word that is the same as long as the pixels of a movie are.
+    """Return a word that is the same as long as the pixels of a movie are; empty where that cannot be told.
 
-    A movie in memory may be changed in place: some of its pixels are looked at.
+    Any movie may be changed in place, as one that is still being acquired: of one in memory some pixels are looked at.
     """
     array = movie.array
-    seen = _numbers.setdefault(movie.layer, len(_numbers))
-    sample = 0
-    if type(array) is np.ndarray:
-        step = max(1, array.size // _LOOKED_AT) | 1  # odd, so that it does not fall on the same column again and again
-        sample = zlib.crc32(array.reshape(-1)[::step].tobytes() if array.flags.c_contiguous else b"")
-    return f"{os.getpid()}-{seen}-{id(array):x}-{movie.axes.letters}-{movie.channels}-{array.shape}-{sample:x}"
+    if type(array) is not np.ndarray or not array.flags.c_contiguous:
+        return ""
+    if movie.layer not in _numbers:
+        _numbers[movie.layer] = next(_count)
+    step = max(1, array.size // _LOOKED_AT) | 1  # odd, so that it does not fall on the same column again and again
+    sample = zlib.crc32(array.reshape(-1)[::step].tobytes())
+    number = _numbers[movie.layer]
+    return f"{os.getpid()}-{number}-{movie.axes.letters}-{movie.channels}-{array.shape}-{array.dtype}-{sample:x}"

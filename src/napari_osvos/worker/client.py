@@ -68,6 +68,13 @@ class Engine:
             wishes = Wishes(self._runs, self._runs * TURNS, request.frame_in_view, request.z_in_view)
             self._now.begin(Run(request, wishes))
 
+    def calibrate(self, device: str = "auto", threads: int | None = None) -> None:
+        """Have the speed measured on another device, or with another number of threads; `Calibrated` tells it.
+
+        It is measured when the engine is ready and nothing else is wanted, and again after every start.
+        """
+        self._now.measure(device, threads)
+
     def view(self, frame: int, z: int = 0) -> None:
         """Say which frame (and slice) is on the screen: the preview moves there, filling goes on around it.
 
@@ -149,19 +156,7 @@ class Engine:
         return self._now.run is not None
 
     @property
-    def is_paused(self) -> bool:
-        """Whether the run is paused."""
-        run = self._now.run
-        return run is not None and run.wishes.paused
-
-    @property
     def pid(self) -> int | None:
         """Process id of the engine; None while there is none."""
         connection = self._now.connection
         return None if connection is None else connection.pid
-
-    @property
-    def error_log(self) -> list[str]:
-        """The last lines of the engine's standard error; of the one before, if there is none."""
-        connection = self._now.connection
-        return self._now.log if connection is None else connection.error_lines

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from napari_osvos.clip import Clip
-from napari_osvos.device import resolve_device
+from napari_osvos.device import describe_device, resolve_device
 from napari_osvos.finetune import FineTuner
 from napari_osvos.parent import ParentNetwork
 from napari_osvos.segmenter import Segmenter
@@ -63,13 +63,16 @@ class EngineProcess:
         self._parent("lite")
         task.update(info={"run": 0, **pack_event(engine_ready(), self.mailbox)})
 
-    def calibrate(self, task: Speaker) -> None:
+    def calibrate(self, task: Speaker, device: str, threads: int | None) -> None:
         """Measure the speed, unless a run is wanted."""
         run = self.controls.wishes.run
-        calibration = calibrate(self._parent("lite"), resolve_device("auto"), lambda: self.controls.wishes.run == run)
+        self._set_threads(threads)
+        where = resolve_device(device)
+        calibration = calibrate(self._parent("lite"), where, lambda: self.controls.wishes.run == run)
         free_memory()
         if calibration is not None:
-            task.update(info={"run": 0, **pack_event(Calibrated(calibration), self.mailbox)})
+            event = Calibrated(calibration, device, threads, describe_device(where))
+            task.update(info={"run": 0, **pack_event(event, self.mailbox)})
 
     def run(self, task: Speaker, request: Mapping[str, Any]) -> None:
         """Do what a request says and tell about it; never raises."""
@@ -84,9 +87,7 @@ class EngineProcess:
 
         device, last = "", Event()
         try:
-            threads = order.threads or self._threads
-            if torch.get_num_threads() != threads:
-                torch.set_num_threads(threads)
+            self._set_threads(order.threads)
             device = str(resolve_device(order.device))
             last = self._do(order, device, tell, task)
         except RunCancelled:
@@ -143,6 +144,11 @@ class EngineProcess:
             self._clip = open_movie(movie, self._planes)
             self._movie = movie
         return self._clip, self._planes
+
+    def _set_threads(self, threads: int | None) -> None:
+        wanted = threads or self._threads
+        if torch.get_num_threads() != wanted:
+            torch.set_num_threads(wanted)
 
     def _parent(self, name: str) -> ParentNetwork:
         if name in ParentNetwork.bundled_names():

@@ -49,7 +49,9 @@ class Supervisor:
         self.is_ready = False
         self.log: list[str] = []
         self._events, self._environment = events, environment
-        self._is_calibrated = self._is_closed = False
+        self._machine: tuple[str, int | None] = ("auto", None)  # device and threads whose speed is wanted
+        self._measured: tuple[str, int | None] | None = None
+        self._is_measuring = self._is_closed = False
 
     def start(self) -> None:
         """Start a process if there is none; see `client.Engine.start`."""
@@ -69,6 +71,12 @@ class Supervisor:
             self.run = run
             self._serve()
 
+    def measure(self, device: str, threads: int | None) -> None:
+        """Have the speed measured as soon as nothing else is wanted; see `client.Engine.calibrate`."""
+        with self.lock:
+            self._machine = (device, threads)
+            self._calibrate()
+
     def end_run(self, event: Event | Mapping[str, Any]) -> None:
         """Let go of the run; `event` is the last of it."""
         with self.lock:
@@ -76,6 +84,7 @@ class Supervisor:
             if run is not None:
                 run.end()
                 self._events.put(event)
+            self._is_measuring = False  # the run has ended it
             self._calibrate()
 
     def end_by_force(self, run: Run, event: Event) -> None:
@@ -103,6 +112,7 @@ class Supervisor:
     def _drop(self) -> Connection:
         connection, self.connection, self.is_ready = self.connection, None, False
         assert connection is not None
+        self._measured, self._is_measuring = None, False
         self.log = connection.error_lines
         return connection
 
@@ -120,8 +130,13 @@ class Supervisor:
             self.run.serve(self.connection, self._note_failure)
 
     def _calibrate(self) -> None:
-        if self.is_ready and not self._is_calibrated and self.connection is not None:
-            self.connection.send("engine.calibrate(task)", on_main_thread=True)
+        if not self.is_ready or self.connection is None or self.run is not None or self._is_measuring:
+            return
+        if self._measured != self._machine:
+            self._is_measuring = True
+            device, threads = self._machine
+            inputs = {"device": device, "threads": threads}
+            self.connection.send("engine.calibrate(task, device, threads)", inputs, on_main_thread=True)
 
     # -- called from other threads ---------------------------------------------------------------
 
@@ -140,7 +155,11 @@ class Supervisor:
         if isinstance(event, EngineReady):
             event = dataclasses.replace(event, start_seconds=seconds)
             self.is_ready = True
-        self._is_calibrated |= isinstance(event, Calibrated)
+        elif isinstance(event, Calibrated):
+            self._measured, self._is_measuring = (event.device, event.threads), False
+            if self._measured != self._machine:  # another is wanted by now
+                self._calibrate()
+                return
         self._events.put(event)
         if isinstance(event, EngineReady):
             self._serve()
@@ -163,7 +182,8 @@ class Supervisor:
 
     def _note_broken(self, details: str, script: str) -> None:
         """A task failed in a way that the engine itself had no words for: it is not to be trusted any more."""
-        if "calibrate" in script:
+        if "calibrate" in script:  # a device that is not there: a run will say so
+            self._measured, self._is_measuring = self._machine, False
             return
         last_line = (details.strip().splitlines() or ["no reason given"])[-1].rstrip(".")
         was_ready, run = self.is_ready, self.run
