@@ -26,12 +26,13 @@ from napari_osvos import (
     read_clip,
     read_labels,
     simulate_movie,
+    track,
     write_labels,
 )
 
 
 def segment(clip: Clip, annotations: Annotations, parent: ParentNetwork, config: FineTuneConfig) -> np.ndarray:
-    """Return the labels of all frames of the movie: (T, Y, X) uint16, 0 = background."""
+    """Return the labels of all frames of the movie: (T, Y, X) int, 0 = background; the same object has the same one."""
     tuner = FineTuner(parent, config)
     for step in tuner.steps(clip, annotations):  # tuner.fit(clip, annotations) does the same without a word
         if step.step % 10 == 0:
@@ -39,6 +40,10 @@ def segment(clip: Clip, annotations: Annotations, parent: ParentNetwork, config:
     labels = np.zeros(clip.labels_shape, np.uint16)
     for t, frame in tuner.segmenter.iter_labels(clip):  # tuner.segmenter.predict(clip) does the same at once
         labels[t] = frame
+    if tuner.segmenter.meaning.task == "look-alike":  # numbers mean something in their frame alone: find out who is who
+        tracked = track(labels, annotations.aligned_to(clip))
+        print(tracked.in_words)
+        labels = np.asarray(tracked.labels)
     return labels
 
 

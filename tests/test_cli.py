@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from napari_osvos.cli.options import frame_numbers, settings_of
 from napari_osvos.cli.stages import check_disk
 from napari_osvos.clip import Clip
 from napari_osvos.config import FineTuneConfig
+from napari_osvos.finetune import FineTuner
 from napari_osvos.machine import check_space, peak_memory, replacing
 
 VERBS = ("segment", "fine-tune", "predict", "evaluate", "train-parent", "benchmark", "info", "demo")
@@ -332,6 +335,25 @@ def test_train_parent_from_stills_and_a_sequence(toy: ToyFiles, tmp_path: Path) 
     assert main(_segment(toy, "--parent", folder / "parent.safetensors")) == 0
 
 
+def test_train_parent_overwrites_nothing_without_force(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = toy.folder / "parent"
+    folder.mkdir()
+    words = ["train-parent", "--sequence", f"{toy.movie}:{toy.truth}", "-o", str(folder), "--quiet"]
+    words += ["--network", "tiny", "--steps", "2", "--crops", "1", "--crop-size", "32", "--simulated-share", "0"]
+    for name in ("parent.safetensors", "log.csv", "loss.png"):
+        (folder / name).write_text("precious")
+        assert main(words) == 2
+        assert f"{folder / name} exists already; choose another -o or add --force to overwrite it." in _error(capsys)
+        assert {path.name: path.read_text() for path in folder.iterdir()} == {name: "precious"}
+        (folder / name).unlink()
+    (folder / "log.csv").write_text("precious")
+    assert main([*words, "--force"]) == 0
+    assert main(words) == 0  # its own files are gone on with
+    other = [word.replace(str(toy.truth), str(toy.painted)) for word in words]
+    assert main(other) == 2
+    assert "checkpoint.safetensors was trained on 4 annotated images; this run has 1." in _error(capsys)
+
+
 def test_train_parent_wants_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train-parent", "-o", str(tmp_path / "parent")]) == 2
     assert "There is nothing to train on" in _error(capsys)
@@ -387,6 +409,32 @@ def test_ctrl_c_keeps_what_was_learned(toy: ToyFiles) -> None:
     assert "Traceback" not in said
     assert re.search(r"napari-osvos: stopped\. What was learned in \d+ steps is in kept\.osvos\.", said)
     assert Segmenter.load(toy.folder / "kept.osvos").provenance["steps"] > 0
+    assert not (toy.folder / "labels.tif").exists()
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_lets_the_threshold_be_fitted_unless_pressed_twice(
+    toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], presses: int
+) -> None:
+    @contextmanager
+    def pressing(*_: object) -> Iterator[Callable[..., None]]:
+        def advance(done: int, *_: object) -> None:
+            for _press in range(presses if done == 3 else 0):
+                signal.raise_signal(signal.SIGINT)
+
+        yield advance
+
+    fitted = []
+    fit = FineTuner._fitting_threshold
+    monkeypatch.setattr(FineTuner, "_fitting_threshold", lambda *given: fitted.append(True) or fit(*given))
+    monkeypatch.setattr(Console, "progress", pressing)
+    before = signal.getsignal(signal.SIGINT)
+    saved = toy.folder / "kept.osvos"
+    assert main(_segment(toy, "--save", saved)) == 130
+    assert f"stopped. What was learned in 3 steps is in {saved}." in capsys.readouterr().err
+    assert fitted == [True] * (presses == 1)
+    assert Segmenter.load(saved).provenance["steps"] == 3
+    assert signal.getsignal(signal.SIGINT) is before
     assert not (toy.folder / "labels.tif").exists()
 
 

@@ -215,7 +215,7 @@ def test_the_copied_command_gives_the_labels_of_the_run(tmp_path: Path) -> None:
 
     movie = write_movie(tmp_path / "movie.zarr", clip)
     paint = write_annotations(tmp_path / "painted.tif", painted)
-    machine = {"device": "cpu", "threads": 1}
+    machine = {"device": "cpu", "threads": 1, "track": False}
     line = segment_command(movie, paint, tmp_path / "a.tif", tuning=tuning, partial=[0], parent=str(parent), **machine)  # type: ignore[arg-type]
     again = predict_command(tmp_path / "cells.osvos", movie, tmp_path / "b.tif", **machine)  # type: ignore[arg-type]
     try:

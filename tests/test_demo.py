@@ -34,10 +34,12 @@ def test_demo_writes_everything_and_says_what_to_do_next(
     said = capsys.readouterr().out
     assert "fluorescence: J " in said
     assert "em: J " in said
+    assert "tracks, " in said
     assert f"napari-osvos segment {folder / 'fluorescence' / 'movie.tif'}" in said
     assert imread(folder / "overlay.png").shape[0] > 200
     facts = json.loads((folder / "scores.json").read_text())
     assert facts["movies"]["em"]["scores"]["frames"] == [1, 2]
+    assert {"n_tracks", "n_divisions"} < facts["movies"]["fluorescence"].keys()
     for look in ("fluorescence", "em"):
         assert tifffile.imread(folder / look / "movie.tif").shape == (3, 64, 64)
         assert read_labels(folder / look / "labels.tif").shape == (3, 64, 64)
@@ -64,6 +66,6 @@ def test_the_tiny_network_learns_from_the_painted_frame(tmp_path: Path) -> None:
     network = ParentNetwork.random(NetworkConfig.tiny())
     seen = demonstrate("fluorescence", tmp_path, parent=network, config=config, n_frames=3, shape=(96, 96))
     assert seen.scores.j_mean > 0.6
-    assert set(seen.seconds) == {"simulate", "fine_tune", "predict", "evaluate", "write"}
+    assert set(seen.seconds) == {"simulate", "fine_tune", "predict", "link", "evaluate", "write"}
     with pytest.raises(ValueError, match="has 1 frames"):
         demonstrate("fluorescence", tmp_path, parent=network, config=config, n_frames=1)

@@ -22,6 +22,7 @@ def test_segment_a_simulated_movie(capsys: pytest.CaptureFixture[str]) -> None:
     assert example["segment_a_simulated_movie"](parent, QUICK, size=96) > 0.5
     said = capsys.readouterr().out
     assert "step 40 of 40" in said
+    assert "tracks, " in said
     assert "7 frames scored, without frame 0." in said
 
 

@@ -265,7 +265,7 @@ def test_probabilities_of_classes_and_background_add_up_to_one() -> None:
 
 
 def test_the_loss_falls_where_each_class_gets_its_own_head_and_the_depth_is_right() -> None:
-    logits, classes, known = _classes()
+    _, classes, known = _classes()
     heads = ("foreground-1", "foreground-2", "foreground-3", "contour", "distance")
     depth = torch.rand(2, 5, 4, dtype=torch.float64)
     share = torch.full((2, 1, 1), 0.5, dtype=torch.float64)

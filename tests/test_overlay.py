@@ -70,6 +70,15 @@ def test_a_strip_shows_the_painted_frame_then_others_then_errors(toy_movie: np.n
     assert [panel.truth is not None for panel in strip.panels] == [False, True, True, False]
 
 
+def test_a_label_has_the_same_colour_in_all_frames(toy_movie: np.ndarray, toy_labels: np.ndarray) -> None:
+    strip = movie_strip(Clip(toy_movie), toy_labels, annotated=[0], by_label=True)
+    for label, colour in ((1, OBJECTS[0]), (2, OBJECTS[1])):
+        shown = [panel.picture[toy_labels[t] == label] for t, panel in enumerate(strip.panels)]
+        tint = 0.75 * 255 + 0.25 * np.array(colour)
+        np.testing.assert_allclose(np.concatenate(shown), np.tile(tint, (len(np.concatenate(shown)), 1)), atol=1)
+    assert draw_strips([strip]).axes
+
+
 def test_a_stack_shows_the_slice_with_most_labels(toy_labels: np.ndarray) -> None:
     labels = np.stack([np.zeros_like(toy_labels), toy_labels], axis=1)  # (T, Z, Y, X)
     strip = movie_strip(Clip(np.where(labels > 0, 200, 50).astype(np.uint8)), labels, columns=2)

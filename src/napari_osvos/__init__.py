@@ -12,30 +12,39 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from .annotations import Annotations
     from .clip import Clip
-    from .config import FineTuneConfig, NetworkConfig, ParentConfig, PredictConfig
+    from .config import FineTuneConfig, LinkConfig, NetworkConfig, ParentConfig, PredictConfig
     from .evaluation import Scores, evaluate
+    from .exporting import export
     from .finetune import FineTuner
     from .io import read_clip, read_labels, write_labels, write_probabilities
+    from .lineage import Lineage, Track
     from .parent import ParentNetwork, train_parent
     from .sample_data import simulate_movie
     from .segmenter import Segmenter
+    from .tracking import TrackedMovie, track
 
 __all__ = [
     "Annotations",
     "Clip",
     "FineTuneConfig",
     "FineTuner",
+    "Lineage",
+    "LinkConfig",
     "NetworkConfig",
     "ParentConfig",
     "ParentNetwork",
     "PredictConfig",
     "Scores",
     "Segmenter",
+    "Track",
+    "TrackedMovie",
     "__version__",
     "evaluate",
+    "export",
     "read_clip",
     "read_labels",
     "simulate_movie",
+    "track",
     "train_parent",
     "write_labels",
     "write_probabilities",
@@ -46,16 +55,22 @@ _HOMES = {
     "Clip": "clip",
     "FineTuneConfig": "config",
     "FineTuner": "finetune",
+    "Lineage": "lineage",
+    "LinkConfig": "config",
     "NetworkConfig": "config",
     "ParentConfig": "config",
     "ParentNetwork": "parent",
     "PredictConfig": "config",
     "Scores": "evaluation",
     "Segmenter": "segmenter",
+    "Track": "lineage",
+    "TrackedMovie": "tracking",
     "evaluate": "evaluation",
+    "export": "exporting",
     "read_clip": "io",
     "read_labels": "io",
     "simulate_movie": "sample_data",
+    "track": "tracking",
     "train_parent": "parent",
     "write_labels": "io",
     "write_probabilities": "io",

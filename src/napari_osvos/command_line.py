@@ -38,6 +38,7 @@ def segment_command(
     start: Path | None = None,
     probabilities: Path | None = None,
     save: Path | None = None,
+    track: bool | None = None,
     device: str = "auto",
     threads: int | None = None,
 ) -> str:
@@ -66,6 +67,9 @@ def segment_command(
         Segmenter (``.osvos``) that training went on from, instead of a parent.
     probabilities, save : Path, optional
         Where to write probabilities and the segmenter.
+    track : bool, optional
+        Whether objects that look alike are linked; None leaves it to the command, which does where there is more than
+        one frame.
     device, threads
         Those of the run: another device, or number of CPU threads, sums in another order, and after some steps a
         pixel on the edge of an object may differ. ``"auto"`` and None are left out.
@@ -81,6 +85,7 @@ def segment_command(
         words += ["--parent", _path(Path(parent)) if Path(parent).suffix else parent]
     words += _settings(tuning, FineTuneConfig())
     words += _prediction(prediction) + _option("--probabilities", probabilities and _path(probabilities))
+    words += _tracking(track)
     return quoted(words + _machine(device, threads))
 
 
@@ -93,12 +98,14 @@ def predict_command(
     axes: str | None = None,
     channels: Sequence[int] | None = None,
     probabilities: Path | None = None,
+    track: bool | None = None,
     device: str = "auto",
     threads: int | None = None,
 ) -> str:
     """Return the line that segments the movie with a segmenter that is kept; parameters as `segment_command`."""
     words = [PROGRAM, "predict", _path(segmenter), _path(movie), "-o", _path(output), *_reading(axes, channels)]
     words += _prediction(prediction) + _option("--probabilities", probabilities and _path(probabilities))
+    words += _tracking(track)
     return quoted(words + _machine(device, threads))
 
 
@@ -235,6 +242,10 @@ def _option(name: str, value: Any) -> list[str]:
 
 def _reading(axes: str | None, channels: Sequence[int] | None) -> list[str]:
     return _option("--axes", axes) + _option("--channels", None if channels is None else ",".join(map(str, channels)))
+
+
+def _tracking(track: bool | None) -> list[str]:
+    return [] if track is None else ["--track" if track else "--no-track"]
 
 
 def _machine(device: str, threads: int | None) -> list[str]:

@@ -396,9 +396,6 @@ class LinkConfig(Config):
     gap: int = setting(3, "an object may be hidden for so many frames", unit="frames", minimum=0, maximum=1000)
     divisions: bool = setting(True, "objects may divide")
     growth: float = setting(4.0, "an object grows or shrinks by at most about this factor", minimum=1.1, maximum=1000)
-    overlap_weight: float = setting(
-        0.35, "weight of the overlap of objects against the distance between them", minimum=0, maximum=1
-    )
     smallest_overlap: float = setting(
         0.5, "share of the smaller that paint and object have in common, to be one object", minimum=0, maximum=1
     )

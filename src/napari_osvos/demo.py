@@ -1,10 +1,10 @@
-"""The demonstration: simulate a movie, paint its first frame by the truth, segment the rest, score it, draw it."""
+"""The demonstration: simulate a movie, paint its first frame, segment the rest, link it, score it, draw it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,14 @@ from napari_osvos.config import FineTuneConfig
 from napari_osvos.evaluation import Scores, evaluate
 from napari_osvos.finetune import FineTuner
 from napari_osvos.io import write_labels
+from napari_osvos.lineage import Lineage
 from napari_osvos.machine import replacing
 from napari_osvos.overlay import Strip, movie_strip
 from napari_osvos.parent import ParentNetwork
-from napari_osvos.sample_data import simulate_movie
+from napari_osvos.sample_data import SimulatedMovie, simulate_movie
 from napari_osvos.segmenter import Segmenter
+from napari_osvos.tracking import TrackedMovie, as_tracks, track
+from napari_osvos.tracking_scores import TrackTruth
 
 if TYPE_CHECKING:
     import torch
@@ -39,21 +42,29 @@ class Demonstration:
     look
         Of the simulated movie.
     scores
-        Of all frames but the painted one.
+        Of all frames but the painted one; of tracks, of all frames.
+    tracked
+        Labels that are track ids, and the tracks.
     seconds
-        Of each part: simulate, fine_tune, predict, evaluate, write.
+        Of each part: simulate, fine_tune, predict, link, evaluate, write.
     strip
         Its row of the overlay picture.
     """
 
     look: str
     scores: Scores
+    tracked: TrackedMovie
     seconds: dict[str, float]
     strip: Strip
 
     def to_dict(self) -> dict[str, Any]:
-        """Return scores and seconds as plain data."""
-        return {"scores": self.scores.to_dict(), "seconds": {part: round(s, 3) for part, s in self.seconds.items()}}
+        """Return scores, number of tracks and divisions, and seconds as plain data."""
+        return {
+            "scores": self.scores.to_dict(),
+            "n_tracks": len(self.tracked.lineage),
+            "n_divisions": len(self.tracked.lineage.divisions),
+            "seconds": {part: round(s, 3) for part, s in self.seconds.items()},
+        }
 
 
 def demonstrate(
@@ -103,17 +114,23 @@ def demonstrate(
     painted = np.zeros_like(movie.labels)
     painted[0] = movie.labels[0]
     clock.lap("simulate")
+    annotations = Annotations.from_labels(painted).aligned_to(clip)
     tuner = FineTuner(parent, config, device=device)
-    for step in tuner.steps(clip, Annotations.from_labels(painted)):
+    for step in tuner.steps(clip, annotations):
         said("fine-tuning", step.step, step.steps)
     segmenter = tuner.segmenter
     clock.lap("fine_tune")
-    labels = np.zeros_like(movie.labels)
+    found = np.zeros_like(movie.labels)
     for t, frame in segmenter.iter_labels(clip):
-        labels[t] = frame
+        found[t] = frame
         said("predicting", t + 1, n_frames)
     clock.lap("predict")
-    scores = evaluate(labels, movie.labels, skip_frames=[0])
+    alike = segmenter.meaning.task == "look-alike"
+    tracked = track(found, annotations) if alike else as_tracks(found)
+    labels = np.asarray(tracked.labels)
+    clock.lap("link")
+    truth = TrackTruth(movie.labels, _true_tracks(movie))
+    scores = evaluate(labels, movie.labels, skip_frames=[0], tracks=truth, lineage=tracked.lineage)
     clock.lap("evaluate")
     folder.mkdir(parents=True, exist_ok=True)
     _write_movie(folder / "movie.tif", movie.frames)
@@ -127,10 +144,16 @@ def demonstrate(
         truth=movie.labels,
         scores=dict(zip(scores.frames, scores.j, strict=True)),
         title=f"{look}:  J {scores.j_mean:.3f} over {len(scores.frames)} frames, learned from one in"
-        f" {clock.seconds['fine_tune']:.1f} s",
+        f" {clock.seconds['fine_tune']:.1f} s;  {tracked.in_words}",
+        by_label=True,
     )
     clock.lap("write")
-    return Demonstration(look, scores, clock.seconds, strip)
+    return Demonstration(look, scores, tracked, clock.seconds, strip)
+
+
+def _true_tracks(movie: SimulatedMovie) -> Lineage:
+    lives = as_tracks(movie.labels).lineage.values()
+    return Lineage(replace(life, mother=movie.mothers.get(life.id, 0)) for life in lives)
 
 
 def _write_movie(path: Path, frames: NDArray[Any]) -> None:

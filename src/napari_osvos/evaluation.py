@@ -1,13 +1,17 @@
-"""Labels of a movie against its truth: `evaluate` gives `Scores`."""
+"""Labels of a movie against its truth, by pixels, by objects and by tracks: `evaluate` gives `Scores`."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from napari_osvos.instance_scores import FrameMatches, InstanceScores, ObjectOverlap, instance_scores, object_overlap
 from napari_osvos.labels import Labels, frame_positions, spell
+from napari_osvos.lineage import Lineage
 from napari_osvos.metrics import Statistics, contour_accuracy, default_tolerance, region_similarity, statistics
+from napari_osvos.score_table import object_rows, scope, score_table
+from napari_osvos.tracking_scores import TrackingScores, TrackTruth, check_lineage, tracking_scores
 
 FINE_TOLERANCE = 2
 """Pixels within which boundaries match for the stricter F."""
@@ -15,7 +19,7 @@ FINE_TOLERANCE = 2
 
 @dataclass(frozen=True)
 class Scores:
-    """Region similarity (J) and contour accuracy (F) of the foreground, frame by frame and over the movie.
+    """Region similarity (J) and contour accuracy (F) of the foreground, and scores of its objects and their tracks.
 
     Attributes
     ----------
@@ -29,6 +33,10 @@ class Scores:
         Pixels left out along each edge of the frame.
     skipped : tuple of int
         Numbers of the frames that have truth and were left out on request.
+    instances : InstanceScores or None
+        F1 at an IoU of 0.5 and 0.75, and SEG, of the same frames; None where objects were not scored.
+    tracks : TrackingScores or None
+        DET and TRA, of all frames with truth, those in `skipped` too; None where tracks were not scored.
     """
 
     frames: tuple[int, ...]
@@ -38,6 +46,8 @@ class Scores:
     tolerance: int
     border: int = 0
     skipped: tuple[int, ...] = ()
+    instances: InstanceScores | None = None
+    tracks: TrackingScores | None = None
 
     @property
     def region_similarity(self) -> Statistics:
@@ -73,9 +83,11 @@ class Scores:
         """Plain numbers, lists and dicts, ready for JSON.
 
         ``J``, ``F`` and ``F2px`` hold ``mean``, ``recall``, ``decay`` and the list ``per_frame``; ``frames``,
-        ``skipped``, ``tolerance_px`` and ``border_px`` say of what.
+        ``skipped``, ``tolerance_px`` and ``border_px`` say of what. Where they were scored, objects add ``F1@0.5``,
+        ``F1@0.75`` and ``SEG`` (`InstanceScores.to_dict`), tracks ``DET``, ``TRA`` and ``tracks``
+        (`TrackingScores.to_dict`).
         """
-        return {
+        plain = {
             "frames": list(self.frames),
             "skipped": list(self.skipped),
             "border_px": self.border,
@@ -84,36 +96,19 @@ class Scores:
             "F": _plain(self.f),
             "F2px": _plain(self.f_2px),
         }
+        for part in (self.instances, self.tracks):
+            plain |= part.to_dict() if part else {}
+        return plain
 
     def to_markdown(self, *, per_frame: bool = False) -> str:
-        """Write a Markdown table of the statistics, and with `per_frame` one of all frames after it."""
-        rows = [
-            ("J", self.region_similarity),
-            (f"F ({self.tolerance} px)", self.contour_accuracy),
-            ("F (2 px)", self.contour_accuracy_2px),
-        ]
-        lines = ["| measure | mean | recall | decay |", "|---|---|---|---|"]
-        lines += [f"| {name} | {s.mean:.3f} | {s.recall:.3f} | {s.decay:.3f} |" for name, s in rows]
-        lines += ["", self._scope()]
-        if per_frame:
-            lines += ["", f"| frame | J | F ({self.tolerance} px) | F (2 px) |", "|---|---|---|---|"]
-            each = zip(self.frames, self.j, self.f, self.f_2px, strict=True)
-            lines += [f"| {number} | {j:.3f} | {f:.3f} | {fine:.3f} |" for number, j, f, fine in each]
-        return "\n".join(lines)
+        """Write a Markdown table of the scores, and with `per_frame` one of all frames after it."""
+        return score_table(self, per_frame=per_frame)
 
     def __str__(self) -> str:
-        return (
-            f"J {self.j_mean:.3f}, F {self.f_mean:.3f} ({self.tolerance} px), F {self.f_2px_mean:.3f} (2 px); "
-            f"{self._scope()}"
-        )
-
-    def _scope(self) -> str:
-        scope = f"{len(self.frames)} frame{'s' if len(self.frames) != 1 else ''} scored"
-        if self.skipped:
-            scope += f", without frame{'s' if len(self.skipped) != 1 else ''} {spell(self.skipped)}"
-        if self.border:
-            scope += f", without {self.border} px along the edges"
-        return scope + "."
+        words = f"J {self.j_mean:.3f}, F {self.f_mean:.3f} ({self.tolerance} px), F {self.f_2px_mean:.3f} (2 px)"
+        for name, value in object_rows(self):
+            words += f", {name} {value}"
+        return f"{words}; {scope(self)}"
 
 
 def evaluate(
@@ -123,23 +118,37 @@ def evaluate(
     skip_frames: Collection[int] = (),
     border: int = 0,
     frame_numbers: Sequence[int] | None = None,
+    instances: bool | None = None,
+    tracks: bool | TrackTruth = False,
+    lineage: Lineage | None = None,
 ) -> Scores:
-    """Score labels of a movie against its truth: all labels above 0 are foreground.
+    """Score labels of a movie against its truth: its foreground (labels above 0), its objects and their tracks.
 
     Frames are matched by number. Where one of the two has no numbers (an array, a plain stack), the numbers of the
     other are positions in it, or, where they do not fit and both have as many frames, frames are taken in order. Frames
-    without a partner are left out, so truth may be sparse.
+    without a partner are left out, so truth may be sparse. Truth that shows only some of the objects, as the gold truth
+    of the Cell Tracking Challenge does, is fit for SEG alone: to J, F and F1 the others are found in vain.
 
     Parameters
     ----------
     labels, truth : array or Labels
         (T, Y, X) or (T, Z, Y, X), integer or bool; read one frame at a time.
     skip_frames : collection of int, optional
-        Numbers of frames to leave out: the annotated ones.
+        Numbers of frames to leave out: the annotated ones. Tracks need consecutive frames, and count these, too.
     border : int, optional
-        Width in pixels of a band at the edges of Y and X to leave out, where the truth is not annotated.
+        Width in pixels of a band at the edges of Y and X to leave out, where the truth is not annotated. For J and F
+        its pixels do not count; for objects and tracks those objects do not that lie in it entirely, as in the Cell
+        Tracking Challenge.
     frame_numbers : sequence of int, optional
         The number of each frame of `labels`; by default those that it brings, or 0 to T - 1.
+    instances : bool, optional
+        Whether to score objects, each label of a frame being one: F1 and SEG. By default where both labels and truth
+        hold more than one in some frame, or where `tracks` is True. Where objects are not scored, tracks are not.
+    tracks : bool or TrackTruth
+        Whether to score tracks: DET and TRA. True if the labels of `truth` name the same object in every frame; or
+        their own truth.
+    lineage : Lineage, optional
+        Who came from whom in `labels`, in its frame numbers. Without one, each label is a track of its own.
 
     Returns
     -------
@@ -149,12 +158,14 @@ def evaluate(
     ------
     ValueError
         If the sizes differ, no frame is left to score, `border` leaves nothing of a frame or is negative, a frame to be
-        skipped does not exist, or values are no labels.
+        skipped does not exist, values are no labels, or a lineage does not fit its labels.
 
     References
     ----------
     .. [1] F. Perazzi, J. Pont-Tuset, B. McWilliams, L. Van Gool, M. Gross, A. Sorkine-Hornung. "A Benchmark Dataset and
        Evaluation Methodology for Video Object Segmentation." CVPR 2016, pp. 724-732. doi:10.1109/CVPR.2016.85
+    .. [2] M. Maška, V. Ulman, P. Delgado-Rodriguez, E. Gómez-de-Mariscal, et al. "The Cell Tracking Challenge: 10 years
+       of objective benchmarking." Nature Methods 20, 2023, pp. 1010-1020. doi:10.1038/s41592-023-01879-y
 
     Examples
     --------
@@ -166,15 +177,11 @@ def evaluate(
     """
     found = _as_labels(labels, "The labels", frame_numbers)
     wanted = _as_labels(truth, "The truth", None)
-    if found.shape[1:] != wanted.shape[1:]:
-        raise ValueError(
-            f"The labels have frames of {_size(found)} pixels and the truth of {_size(wanted)}; they must be the same."
-        )
+    pairs = _pairs(found, wanted)
     height, width = found.shape[-2:]
     widest = (min(height, width) - 1) // 2
     if not 0 <= border <= widest:
         raise ValueError(f"The border is {border} px; in frames of {_size(found)} pixels it may be 0 to {widest}.")
-    pairs = _pairs(found, wanted)
     unknown = set(skip_frames) - set(pairs) - set(found.frame_numbers) - set(wanted.frame_numbers)
     if unknown:
         raise ValueError(f"There is no frame {spell(sorted(unknown))} to skip; the truth has {spell(list(pairs))}.")
@@ -184,13 +191,54 @@ def evaluate(
     tolerance = default_tolerance((height, width))
     inside = (..., slice(border, height - border), slice(border, width - border))
     j, f, f_2px = [], [], []
+    objects: list[FrameMatches] = []
     for place_found, place_wanted in scored.values():
-        mask, true_mask = found.at(place_found)[inside] > 0, wanted.at(place_wanted)[inside] > 0
+        frame, true_frame = found.at(place_found), wanted.at(place_wanted)
+        mask, true_mask = frame[inside] > 0, true_frame[inside] > 0
         j.append(region_similarity(mask, true_mask))
         f.append(contour_accuracy(mask, true_mask, tolerance=tolerance))
         f_2px.append(contour_accuracy(mask, true_mask, tolerance=FINE_TOLERANCE))
-    skipped = tuple(number for number in pairs if number in skip_frames)
-    return Scores(tuple(scored), tuple(j), tuple(f), tuple(f_2px), tolerance, border, skipped)
+        if instances is not False:
+            objects.append(FrameMatches.of(object_overlap(frame, true_frame, border=border)))
+    if instances is None:
+        several = any(o.n_found > 1 for o in objects) and any(o.n_wanted > 1 for o in objects)
+        instances = several or tracks is True
+    if tracks is True:
+        tracks = TrackTruth(wanted)
+    return Scores(
+        frames=tuple(scored),
+        j=tuple(j),
+        f=tuple(f),
+        f_2px=tuple(f_2px),
+        tolerance=tolerance,
+        border=border,
+        skipped=tuple(number for number in pairs if number in skip_frames),
+        instances=instance_scores(list(scored), objects) if instances else None,
+        tracks=_score_tracks(found, tracks, border, lineage) if tracks and instances else None,
+    )
+
+
+def _score_tracks(found: Labels, truth: TrackTruth, border: int, lineage: Lineage | None) -> TrackingScores:
+    wanted = _as_labels(truth.labels, "The truth of the tracks", None)
+    overlaps = _overlaps(found, wanted, _pairs(found, wanted), border, (lineage, truth.lineage))
+    return tracking_scores(overlaps, lineage=lineage, truth_lineage=truth.lineage)
+
+
+def _overlaps(
+    found: Labels,
+    wanted: Labels,
+    pairs: Mapping[int, tuple[int, int]],
+    border: int,
+    lineages: tuple[Lineage | None, Lineage | None],
+) -> Iterator[tuple[int, ObjectOverlap]]:
+    """Objects of each frame beside those of its truth, frame by frame."""
+    for number, places in pairs.items():
+        overlap = object_overlap(found.at(places[0]), wanted.at(places[1]), border=border)
+        sides = zip((found, wanted), places, (overlap.found, overlap.wanted), lineages, strict=True)
+        for side, place, ids, lineage in sides:
+            if lineage is not None:
+                check_lineage(ids, side.frame_numbers[place], lineage, side.name)
+        yield number, overlap
 
 
 def _as_labels(labels: Any, name: str, frame_numbers: Sequence[int] | None) -> Labels:
@@ -201,6 +249,10 @@ def _as_labels(labels: Any, name: str, frame_numbers: Sequence[int] | None) -> L
 
 def _pairs(found: Labels, wanted: Labels) -> dict[int, tuple[int, int]]:
     """Frame number -> position in the labels and in the truth, in the order of numbers."""
+    if found.shape[1:] != wanted.shape[1:]:
+        raise ValueError(
+            f"The labels have frames of {_size(found)} pixels and the truth of {_size(wanted)}; they must be the same."
+        )
     if not found.has_numbers and not wanted.has_numbers and found.n_frames != wanted.n_frames:
         raise ValueError(
             f"The labels have {found.n_frames} frames and the truth {wanted.n_frames}, "

@@ -45,7 +45,7 @@ class Panel:
     picture
         (Y, X, 3) uint8 RGB.
     mask
-        (Y, X) bool whose outline is drawn, or None.
+        (Y, X) bool whose outline is drawn, int labels of which each is outlined in the colour of its number, or None.
     truth
         (Y, X) bool whose outline is drawn thin and white, or None.
     title
@@ -55,7 +55,7 @@ class Panel:
     """
 
     picture: NDArray[np.uint8]
-    mask: NDArray[np.bool_] | None = None
+    mask: NDArray[Any] | None = None
     truth: NDArray[np.bool_] | None = None
     title: str = ""
     painted: bool = False
@@ -162,6 +162,7 @@ def movie_strip(
     scores: dict[int, float] | None = None,
     title: str = "",
     columns: int = 5,
+    by_label: bool = False,
 ) -> Strip:
     """Lay out a movie: the annotated frame, frames spread over the rest, and the errors of the last.
 
@@ -183,6 +184,8 @@ def movie_strip(
         Headline of the strip.
     columns
         How many frames to show, the annotated one included.
+    by_label
+        Whether each label number has a colour of its own, the same in all frames.
     """
     ranges = clip.intensity_range()
     chosen = list(annotated[:1])
@@ -199,11 +202,10 @@ def movie_strip(
         real = None if truth is None or is_painted else _at_slice(np.asarray(truth[t]), slice_index) > 0
         score = f"   J {scores[t]:.3f}" if scores and t in scores and not is_painted else ""
         name = f"frame {clip.frame_numbers[t]}"
-        colour = PAINTED if is_painted else PREDICTED
-        tinted = overlay(picture, labelled > 0, colour=colour, fill=0.25)
-        panels.append(
-            Panel(tinted, labelled > 0, real, f"{name}   painted" if is_painted else name + score, is_painted)
-        )
+        mask = labelled if by_label else labelled > 0
+        colour = None if by_label else PAINTED if is_painted else PREDICTED
+        tinted = overlay(picture, mask, colour=colour, fill=0.25)
+        panels.append(Panel(tinted, mask, real, f"{name}   painted" if is_painted else name + score, is_painted))
         if real is not None and t == chosen[-1]:
             panels.append(Panel(error_map(picture, labelled, real), title=f"{name}   errors"))
     return Strip(title, panels)
@@ -278,8 +280,14 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.imshow(panel.picture, interpolation="antialiased")
     if panel.truth is not None:
         _draw_outline(axes, panel.truth, "white", 0.6)
-    if panel.mask is not None:
+    if panel.mask is not None and panel.mask.dtype == bool:
         _draw_outline(axes, panel.mask, _hex(PAINTED if panel.painted else PREDICTED), 1.2)
+    elif panel.mask is not None:
+        from scipy import ndimage
+
+        for i, box in enumerate(ndimage.find_objects(panel.mask)):
+            if box is not None:  # each by itself: neighbours may be of one colour
+                _draw_outline(axes, panel.mask[box] == i + 1, _hex(OBJECTS[i % len(OBJECTS)]), 1.0, box)
     axes.set_title(panel.title, color=_hex(PAINTED) if panel.painted else _INK, fontsize=8.5, loc="left", pad=3)
     axes.set(xticks=[], yticks=[], xlim=(-0.5, panel.picture.shape[1] - 0.5), ylim=(panel.picture.shape[0] - 0.5, -0.5))
     for spine in axes.spines.values():
@@ -287,12 +295,15 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         spine.set_linewidth(2.0 if panel.painted else 0.6)
 
 
-def _draw_outline(axes: Axes, mask: NDArray[np.bool_], colour: str, points: float) -> None:
+def _draw_outline(
+    axes: Axes, mask: NDArray[np.bool_], colour: str, points: float, box: Sequence[slice] = (slice(0), slice(0))
+) -> None:
     from matplotlib.collections import LineCollection
     from skimage.measure import find_contours
 
     # padded, so that the outline of an object that leaves the frame is closed along the edge
-    lines = [line[:, ::-1] - 1 for line in find_contours(np.pad(mask.astype(np.float32), 1), 0.5)]
+    corner = [(part.start or 0) - 1 for part in reversed(box)]
+    lines = [line[:, ::-1] + corner for line in find_contours(np.pad(mask.astype(np.float32), 1), 0.5)]
     if lines:
         axes.add_collection(LineCollection(lines, colors=colour, linewidths=points, capstyle="round"))
 
@@ -305,7 +316,10 @@ def _draw_legend(figure: Figure, strips: Sequence[Strip], width: float, height: 
     entries: list[Any] = []
     if any(p.painted for p in panels):
         entries.append(Line2D([], [], color=_hex(PAINTED), label="painted"))
-    entries.append(Line2D([], [], color=_hex(PREDICTED), label="found by the network"))
+    if any(p.mask is not None and p.mask.dtype != bool for p in panels):
+        entries.append(Line2D([], [], color=_INK, label="in colour: found by the network, one colour a track"))
+    else:
+        entries.append(Line2D([], [], color=_hex(PREDICTED), label="found by the network"))
     if any(p.truth is not None for p in panels):
         entries.append(Line2D([], [], color="white", linewidth=0.8, label="truth"))
         entries.append(Patch(color=_hex(MISSED), label="missed"))

@@ -11,23 +11,29 @@ from typing import TYPE_CHECKING, Any
 from napari_osvos.cli.console import PROGRAM, Console, duration
 from napari_osvos.cli.options import add_machine, add_reporting, at_least, names, whole_numbers
 from napari_osvos.cli.report import Report, check_ending, check_outputs
+from napari_osvos.config import QUALITIES
 from napari_osvos.machine import default_threads
 
 if TYPE_CHECKING:
     from napari_osvos.benchmark_cell import Cell
 
-_METHODS = ("nearest-mask", "random-forest", "fast", "balanced", "best", "balanced-no-parent")
+_METHODS = ("nearest-mask", "random-forest", "unet", "fast", "balanced", "best", "balanced-no-parent")
 _EXAMPLES = f"""\
 examples:
   {PROGRAM} benchmark movie.tif:truth.tif 02:02_ST/SEG -o table.csv
   {PROGRAM} benchmark --list benchmarks/development.toml --root DATA -o table.csv --methods fast,random-forest
-  {PROGRAM} benchmark 02:02_ST/SEG --border 50 -o table.csv --frames 1 --seeds 0,1,2
+  {PROGRAM} benchmark 02:02_ST/SEG --border 50 --stable-ids -o table.csv --frames 1 --seeds 0,1,2
 
 methods:
-  preview, fast, balanced, best, published     ours, from a parent network, by the quality
+  {", ".join(QUALITIES)}     ours, from a parent network, by the quality
   balanced-no-parent (and so on)               ours, from random weights
+  unet                                         a U-Net from random weights, trained as balanced is
   random-forest                                a random forest on multiscale features
-  nearest-mask                                 the annotated mask that is nearest in time, copied
+  nearest-mask                                 the annotated labels that are nearest in time, copied
+
+J and F are of the foreground. Where each label of the truth is one object (--instances; instances = true in the list),
+F1 and SEG are scored, too, and DET; where labels name the same object in every frame (--stable-ids; tracks = true),
+the objects are linked and TRA is scored. The forest cuts its foreground by a watershed of the distance transform.
 
 The table is written after each measurement, with a summary beside it (.md). The same command goes on where an earlier
 one ended. Each measurement runs in a process of its own, whose peak memory is reported.
@@ -44,11 +50,18 @@ def add_verbs(verbs: Any) -> None:
         epilog=_EXAMPLES,
     )
     parser.add_argument("pairs", metavar="MOVIE:TRUTH", nargs="*", help="a movie and its truth, stacks or folders")
-    parser.add_argument("--list", metavar="FILE.toml", type=Path, help="list of movies: name, movie, truth, border")
+    parser.add_argument("--list", metavar="FILE.toml", type=Path, help="list of movies: name, movie, truth, border ...")
     parser.add_argument("--root", metavar="DIR", type=Path, help="folder that the paths of the list start from")
     parser.add_argument(
         "--border", metavar="PIXELS", type=at_least(0), default=0,
         help="of the pairs: width of the band along the edges that is not scored (default: 0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--instances", action="store_true", help="of the pairs: each label of TRUTH is one of many objects: score them"
+    )
+    parser.add_argument(
+        "--stable-ids", action="store_true",
+        help="of the pairs: the labels of TRUTH name the same object in every frame: score objects and tracks",
     )  # fmt: skip
     parser.add_argument(
         "-o", "--output", metavar="TABLE.csv", type=Path, required=True, help="table to write or go on with"
@@ -86,7 +99,7 @@ def benchmark(given: argparse.Namespace, console: Console) -> int:
     check_outputs({"--json": given.json}, inputs=[given.output, summary], force=given.force)
     report = Report("benchmark", given.words)
     movies = read_movies(given.list, given.root) if given.list else []
-    movies += [BenchmarkMovie.from_pair(pair, given.border) for pair in given.pairs]
+    movies += [BenchmarkMovie.from_pair(pair, given.border, given.instances, given.stable_ids) for pair in given.pairs]
     if not movies:
         raise ValueError("There is nothing to measure; name pairs MOVIE:TRUTH or a --list (see benchmark --help).")
     cells = plan(
@@ -129,7 +142,8 @@ def _measure(cells: Sequence[Cell], table: Path, summary: Path, console: Console
             continue
         seconds = f"{float(row['adapt_s']):.1f} s + {float(row['predict_s']):.1f} s"
         left = (time.perf_counter() - began) / done * (total - done)
-        measured = f"J {float(row['J']):.3f}, {seconds}, {row['peak_memory_mb']} MB"
+        scores = ", ".join(f"{name} {float(row[name]):.3f}" for name in ("J", "SEG", "TRA") if row[name])
+        measured = f"{scores}, {seconds}, {row['peak_memory_mb']} MB"
         console.say(f"{done}/{total} {describe(cell)}: {measured}; about {duration(left)} left")
         write_markdown(summary, read_table(table))
     return failed

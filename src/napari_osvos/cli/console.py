@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
+from napari_osvos.command_line import PROGRAM as PROGRAM  # also for the verbs
+
 
 class Advance(Protocol):
     """Takes how far a job is."""
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         """Say that so many steps of so many are done, with a note such as the loss."""
-
-
-PROGRAM = "napari-osvos"
 
 
 def duration(seconds: float) -> str:

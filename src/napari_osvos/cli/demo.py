@@ -26,8 +26,8 @@ def add_verbs(verbs: Any) -> None:
         "demo",
         usage=f"{PROGRAM} demo [-o DIR] [options]",
         help="segment simulated movies, no movie of your own needed",
-        description="Simulate movies of moving, dividing cells, paint the first frame of each, segment the others and"
-        " score them against the truth.",
+        description="Simulate movies of moving, dividing cells, paint the first frame of each, segment and link the"
+        " others and score them against the truth.",
         epilog=_EXAMPLES,
     )
     parser.add_argument(
@@ -86,7 +86,10 @@ def demo(given: argparse.Namespace, console: Console) -> None:
         for part, seconds in seen.seconds.items():
             report.add_seconds(part, seconds)
         parts = ", ".join(f"{part.replace('_', '-')} {duration(seconds)}" for part, seconds in seen.seconds.items())
-        console.show(f"{look}: J {seen.scores.j_mean:.3f}, F {seen.scores.f_mean:.3f}  ({parts})")
+        words = f"J {seen.scores.j_mean:.3f}, F {seen.scores.f_mean:.3f}"
+        if seen.scores.instances:
+            words += f", SEG {seen.scores.instances.seg:.3f}"
+        console.show(f"{look}: {words}, {seen.tracked.in_words}  ({parts})")
     with report.timing("draw"):
         save_strips(picture, [seen.strip for seen in shown], title="One painted frame in, a segmented movie out")
     report.add(
@@ -100,7 +103,7 @@ def demo(given: argparse.Namespace, console: Console) -> None:
     by_hand = f"segment {example / 'movie.tif'} --annotations {example / 'painted.tif'} -o labels.tif"
     console.show(
         f"""\
-Done in {duration(total)}. Look at {picture}; movies and labels are beside it.
+Done in {duration(total)}. Look at {picture}; movies and labels, a number for each track, are beside it.
 
 The same, by hand:
   {PROGRAM} {by_hand} --quality {config.quality}

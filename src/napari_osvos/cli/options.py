@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import UnionType
@@ -79,32 +80,60 @@ def at_least(minimum: int) -> Any:
     return read
 
 
+def positive(text: str) -> float:
+    """Read a number above 0."""
+    return _positive(text, 1, "a number above 0")[0]
+
+
+def pixel_size(text: str) -> tuple[float, ...]:
+    """Read the size of a pixel such as ``0.65,0.65`` or ``2,0.65,0.65``."""
+    return _positive(text, (2, 3), "Y,X or Z,Y,X in micrometres, such as 0.65,0.65 or 2,0.65,0.65")
+
+
+def _positive(text: str, length: int | tuple[int, ...], wanted: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    lengths = (length,) if isinstance(length, int) else length
+    if len(numbers) not in lengths or not all(math.isfinite(n) and n > 0 for n in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give {wanted}")
+    return numbers
+
+
 def add_movie(parser: argparse.ArgumentParser) -> None:
     """Add MOVIE and how to read it."""
     parser.add_argument("movie", metavar="MOVIE", type=Path, help="stack (TIFF, OME-Zarr, npy) or folder of frames")
+    add_reading(parser)
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add how to read the movie."""
     group = parser.add_argument_group("reading the movie")
     group.add_argument("--axes", metavar="AXES", help="order of the axes, out of T, Z, Y, X, C, such as TZYX")
     group.add_argument("--channels", metavar="0,2", type=whole_numbers, help="which channels to use (default: all)")
 
 
-def add_annotations(parser: argparse.ArgumentParser) -> None:
-    """Add what was painted and which of it counts."""
+def add_annotations(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
+    """Add what was painted and which of it counts; where it is not needed, it only names objects."""
+    names = "" if needed else "; their objects keep the ids that were painted"
     parser.add_argument(
-        "-a", "--annotations", metavar="LABELS", type=Path, required=True,
-        help="painted labels, 0 = background: a stack or a folder whose file numbers are frame numbers",
+        "-a", "--annotations", metavar="PAINT" if not needed else "LABELS", type=Path, required=needed,
+        help=f"painted labels, 0 = background: a stack or a folder whose file numbers are frame numbers{names}",
     )  # fmt: skip
     parser.add_argument(
         "--frames", metavar="0,40", type=frame_numbers,
         help="numbers of the labelled frames that count (default: all that hold paint)",
     )  # fmt: skip
+    if needed:
+        parser.add_argument(
+            "--partial", metavar="0,40", type=frame_numbers, default=(),
+            help="frames painted only in part: there, unpainted pixels are unknown instead of background",
+        )  # fmt: skip
+    where = ", needed where all frames are painted only in part" if needed else ""
     parser.add_argument(
-        "--partial", metavar="0,40", type=frame_numbers, default=(),
-        help="frames painted only in part: there, unpainted pixels are unknown instead of background",
-    )  # fmt: skip
-    parser.add_argument(
-        "--background-label", metavar="N", type=at_least(1),
-        help="label that paints background, needed where all frames are painted only in part",
-    )  # fmt: skip
+        "--background-label", metavar="N", type=at_least(1), help=f"label that paints background{where}"
+    )
     parser.add_argument("--void-label", metavar="N", type=at_least(1), help="label of pixels that do not count")
 
 

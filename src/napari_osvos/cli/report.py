@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,15 @@ from typing import Any
 from napari_osvos.cli.console import PROGRAM, duration
 from napari_osvos.machine import peak_device_memory, peak_memory, replacing, versions
 
-_SAYINGS = {"read": "read", "fine_tune": "fine-tuned", "predict": "predicted", "write": "wrote", "evaluate": "scored"}
+_SAYINGS = {
+    "read": "read",
+    "fine_tune": "fine-tuned",
+    "predict": "predicted",
+    "link": "linked",
+    "write": "wrote",
+    "export": "exported",
+    "evaluate": "scored",
+}
 
 
 class Report:
@@ -81,7 +89,9 @@ def write_json(path: Path, plain: Any) -> None:
         partial.write_text(json.dumps(plain, indent=2, default=str) + "\n", encoding="utf-8")
 
 
-def check_outputs(outputs: dict[str, Path | None], *, inputs: Sequence[Path] = (), force: bool = False) -> None:
+def check_outputs(
+    outputs: Mapping[str, Path | Sequence[Path] | None], *, inputs: Sequence[Path] = (), force: bool = False
+) -> None:
     """Make sure, before anything is computed, that every output can be written where it is to go.
 
     Missing folders are made.
@@ -89,7 +99,7 @@ def check_outputs(outputs: dict[str, Path | None], *, inputs: Sequence[Path] = (
     Parameters
     ----------
     outputs
-        What each output is called on the command line, and its path; None where it is not wanted.
+        What each output is called on the command line, and its path or paths; None where it is not wanted.
     inputs
         Files and folders that no output may replace, not even by force.
     force
@@ -105,12 +115,16 @@ def check_outputs(outputs: dict[str, Path | None], *, inputs: Sequence[Path] = (
         If the folder cannot be made or written to.
     """
     seen: dict[Path, str] = {path.resolve(): f"input {path}" for path in inputs}
-    wanted = {name: path for name, path in outputs.items() if path is not None}
-    for name, path in wanted.items():
+    wanted = [
+        (name, path)
+        for name, paths in outputs.items()
+        for path in ([paths] if isinstance(paths, Path) else paths or ())
+    ]
+    for name, path in wanted:
         if path.resolve() in seen:
             raise ValueError(f"{name} {path} is also the {seen[path.resolve()]}; choose another name.")
         seen[path.resolve()] = f"output {name}"
-    for name, path in wanted.items():
+    for name, path in wanted:
         if path.exists() and not force:
             raise FileExistsError(f"{path} exists already; choose another {name} or add --force to overwrite it.")
         folder = path.absolute().parent

@@ -8,6 +8,7 @@ from typing import Any
 
 from napari_osvos.cli.console import PROGRAM, Console
 from napari_osvos.cli.evaluate import add_scoring, score
+from napari_osvos.cli.exports import add_exports, add_linking, add_units, check_exports, export_paths, scale_of
 from napari_osvos.cli.options import (
     add_annotations,
     add_machine,
@@ -18,25 +19,26 @@ from napari_osvos.cli.options import (
     frame_numbers,
     settings_of,
 )
+from napari_osvos.cli.predicting import label_frames
 from napari_osvos.cli.report import Report, check_ending, check_outputs
 from napari_osvos.cli.stages import (
     check_disk,
     choose_device,
-    label_frames,
     learn,
     load_start,
     positions_of,
     read_movie,
     read_paint,
 )
-from napari_osvos.config import FineTuneConfig, PredictConfig
+from napari_osvos.config import FineTuneConfig, LinkConfig, PredictConfig
 
-_FREQUENT = ("quality", "seed", "steps", "seconds")
+_FREQUENT = ("quality", "task", "seed", "steps", "seconds")
 _SEGMENT_EXAMPLES = f"""\
 examples:
   {PROGRAM} segment movie.tif -a painted.tif -o labels.tif
   {PROGRAM} segment movie.tif -a painted.tif -o labels.ome.zarr --quality best --save cells.osvos
   {PROGRAM} segment 02 -a 02_ST/SEG --frames 0,40 -o labels.tif     # a Cell Tracking Challenge folder as it is
+  {PROGRAM} segment movie.tif -a painted.tif -o tracks.tif --export cells.csv --export 02_RES --pixel-size 0.65,0.65
   {PROGRAM} segment movie.tif -a more.tif --continue cells.osvos -o labels.tif --force
 """
 _FINE_TUNE_EXAMPLES = f"""\
@@ -48,6 +50,7 @@ _PREDICT_EXAMPLES = f"""\
 examples:
   {PROGRAM} predict cells.osvos movie.tif -o labels.tif
   {PROGRAM} predict cells.osvos movie.tif -o labels.tif --probabilities probabilities.tif
+  {PROGRAM} predict cells.osvos movie.tif -o tracks.tif --export tracks.geff --export cells.gif
 """
 
 
@@ -67,6 +70,7 @@ def add_verbs(verbs: Any) -> None:
     add_start(parser)
     _add_tuning(parser)
     add_settings(parser.add_argument_group("prediction"), PredictConfig)
+    _add_tracks(parser)
     scoring = parser.add_argument_group("scoring")
     scoring.add_argument("--truth", metavar="TRUTH", type=Path, help="score the labels, without the annotated frames")
     add_scoring(scoring)
@@ -103,6 +107,7 @@ def add_verbs(verbs: Any) -> None:
     add_movie(parser)
     _add_output(parser)
     add_settings(parser.add_argument_group("prediction"), PredictConfig)
+    _add_tracks(parser)
     add_machine(parser)
     add_reporting(parser)
     parser.set_defaults(run=predict)
@@ -111,7 +116,7 @@ def add_verbs(verbs: Any) -> None:
 def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="OUT", type=Path, required=True,
-        help="labels, uint16: a TIFF stack (.tif) or OME-Zarr (.zarr)",
+        help="labels, uint16 (uint32 above 65,535): a TIFF stack (.tif) or OME-Zarr (.zarr)",
     )  # fmt: skip
     parser.add_argument(
         "--probabilities", metavar="FILE", type=Path, help="also write the probability of each pixel (.tif or .zarr)"
@@ -119,6 +124,17 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", metavar="0,10-14", type=frame_numbers, help="numbers of the frames to segment (default: all)"
     )
+
+
+def _add_tracks(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("tracks and exports")
+    group.add_argument(
+        "--track", action=argparse.BooleanOptionalAction,
+        help="link objects that look alike: labels are track ids (default: if there is more than one frame)",
+    )  # fmt: skip
+    add_exports(group)
+    add_units(group)
+    add_linking(parser.add_argument_group("linking, seldom needed"))
 
 
 def _add_tuning(parser: argparse.ArgumentParser) -> None:
@@ -133,21 +149,24 @@ def segment(given: argparse.Namespace, console: Console) -> None:
     inputs = [path for path in (given.movie, given.annotations, given.truth, given.continued) if path]
     _check_outputs(given, {"--save": given.save}, inputs)
     tuning = settings_of(given, FineTuneConfig)
-    settings_of(given, PredictConfig)  # what is wrong there is said before training
+    for config in (PredictConfig, LinkConfig):
+        settings_of(given, config)  # what is wrong there is said before training
     with report.timing("read"):
         clip = read_movie(given, report)
         annotations = read_paint(given, clip, report)
         positions = positions_of(clip, given.only)
         check_disk(given, clip, positions)
+        scale_of(given, clip.labels_shape, clip.name)
         device = choose_device(given, console, report)
         start = load_start(given)
     segmenter = learn(given, console, report, clip, annotations, tuning, start, device, keep=given.save)
     segmenter.config = settings_of(given, PredictConfig, segmenter.config)
     if given.save:
         segmenter.save(given.save)
-    label_frames(given, console, report, clip, segmenter, positions)
+    tracked = label_frames(given, console, report, clip, segmenter, positions, annotations)
     if given.truth:
-        score(given, console, report, labels=given.output, skip=[clip.frame_numbers[t] for t in annotations.frames])
+        skip = [clip.frame_numbers[t] for t in annotations.frames]
+        score(given, console, report, labels=given.output, skip=skip, lineage=tracked.lineage if tracked else None)
     _finish(given, console, report)
 
 
@@ -166,7 +185,7 @@ def fine_tune(given: argparse.Namespace, console: Console) -> None:
     segmenter = learn(given, console, report, clip, annotations, tuning, start, device, keep=given.output)
     with report.timing("write"):
         segmenter.save(given.output)
-    report.add(outputs=[str(given.output)])
+    report.add(task=segmenter.meaning.task, outputs=[str(given.output)])
     _finish(given, console, report)
 
 
@@ -174,12 +193,14 @@ def predict(given: argparse.Namespace, console: Console) -> None:
     """Segment every frame with a saved segmenter."""
     report = Report("predict", given.words)
     _check_outputs(given, {}, [given.segmenter, given.movie])
+    settings_of(given, LinkConfig)
     with report.timing("read"):
         from napari_osvos.segmenter import Segmenter
 
         clip = read_movie(given, report)
         positions = positions_of(clip, given.only)
         check_disk(given, clip, positions)
+        scale_of(given, clip.labels_shape, clip.name)
         device = choose_device(given, console, report)
         segmenter = Segmenter.load(given.segmenter, device)
         segmenter.config = settings_of(given, PredictConfig, segmenter.config)
@@ -190,8 +211,11 @@ def predict(given: argparse.Namespace, console: Console) -> None:
 def _check_outputs(given: argparse.Namespace, others: dict[str, Path | None], inputs: list[Path]) -> None:
     for name, path in (("-o", given.output), ("--probabilities", given.probabilities)):
         check_ending(name, path, [".tif", ".tiff", ".zarr"])
+    if given.exports and given.track is False:
+        raise ValueError("--export needs to know which objects are the same, so it does not go with --no-track.")
     outputs = {"-o": given.output, "--probabilities": given.probabilities, "--json": given.json, **others}
-    check_outputs(outputs, inputs=inputs, force=given.force)
+    check_outputs({**outputs, "--export": export_paths(given)}, inputs=inputs, force=given.force)
+    check_exports(given)
 
 
 def _finish(given: argparse.Namespace, console: Console, report: Report) -> None:

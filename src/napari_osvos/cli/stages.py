@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import time
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_osvos.cli.console import Advance, Console, duration
+from napari_osvos.cli.console import Console, duration
+from napari_osvos.cli.interrupt import asking_at_ctrl_c
 from napari_osvos.cli.report import Report
 from napari_osvos.config import FineTuneConfig
 from napari_osvos.machine import check_space
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
 
     from napari_osvos.annotations import Annotations
     from napari_osvos.clip import Clip
@@ -153,18 +151,30 @@ def learn(
     Parameters
     ----------
     keep
-        Where to save what was learned so far when the user stops it with Ctrl+C; None loses it.
+        Where to save what was learned so far when the user stops it with Ctrl+C; None loses it. The first Ctrl+C then
+        ends fine-tuning after the step at hand, with all that belongs to its end; the second ends it at once.
     """
     from napari_osvos.finetune import FineTuner
 
     tuner = FineTuner(start, config, device=device)
-    done = 0
+    done, stopped = 0, False
+
+    def may_wait() -> bool:
+        nonlocal stopped
+        stopped = keep is not None and done > 0 and not stopped
+        return stopped
+
     report.add(settings=config.to_dict(), quality=config.quality, seed=config.seed)
     with report.timing("fine_tune"), console.progress("fine-tuning", config.planned_steps) as advance:
         try:
-            for step in tuner.steps(clip, annotations):
-                done = step.step
-                advance(step.step, step.steps, f"loss {step.loss:.3f}")
+            with asking_at_ctrl_c(may_wait):
+                for step in tuner.steps(clip, annotations):
+                    done = step.step
+                    advance(step.step, step.steps, f"loss {step.loss:.3f}")
+                    if stopped:
+                        tuner.end_early()
+                if stopped:
+                    raise KeyboardInterrupt
         except KeyboardInterrupt:
             if keep is not None and done:
                 tuner.segmenter.save(keep)
@@ -176,99 +186,3 @@ def learn(
         f"Fine-tuned on {frames} frame{'s' * (frames > 1)} in {done} steps, {duration(report.seconds['fine_tune'])}."
     )
     return tuner.segmenter
-
-
-class FinishedFrames:
-    """Predicted labels in memory, compressed (a frame of 1024 x 1024 takes some 10 kB), until they are written."""
-
-    def __init__(self) -> None:
-        self._packed: list[tuple[int, bytes, tuple[int, ...]]] = []
-
-    def __len__(self) -> int:
-        return len(self._packed)
-
-    def add(self, t: int, labels: NDArray[np.uint16]) -> None:
-        """Keep the labels of the frame at a position."""
-        self._packed.append((t, zlib.compress(np.ascontiguousarray(labels, np.uint16).tobytes(), 1), labels.shape))
-
-    @property
-    def positions(self) -> list[int]:
-        """Positions of the frames, in the order in which they came."""
-        return [t for t, _, _ in self._packed]
-
-    def __iter__(self) -> Iterator[NDArray[np.uint16]]:
-        for _, packed, shape in self._packed:
-            yield np.frombuffer(zlib.decompress(packed), np.uint16).reshape(shape)
-
-
-def label_frames(
-    given: argparse.Namespace,
-    console: Console,
-    report: Report,
-    clip: Clip,
-    segmenter: Segmenter,
-    positions: Sequence[int],
-) -> FinishedFrames:
-    """Predict frames and write labels and, if wanted, probabilities, showing progress.
-
-    After Ctrl+C, or any failure, the labels of the frames that were finished are kept beside the output.
-    """
-    from napari_osvos.io import write_labels, write_probabilities
-
-    finished = FinishedFrames()
-    confidence: dict[int, float] = {}
-    shape = (len(positions), *clip.labels_shape[1:])
-    all_frames = len(positions) == clip.n_frames
-    numbers = None if all_frames and not clip.has_numbers else [clip.frame_numbers[t] for t in positions]
-
-    def probabilities(advance: Advance) -> Iterator[NDArray[np.float32]]:
-        began = time.perf_counter()
-        for done, prediction in enumerate(segmenter.iter_frames(clip, frames=positions), start=1):
-            finished.add(prediction.frame, prediction.labels)
-            confidence[clip.frame_numbers[prediction.frame]] = round(float(prediction.confidence), 4)
-            advance(done, len(positions), "")
-            report.add_seconds("predict", time.perf_counter() - began)
-            yield prediction.probability
-            began = time.perf_counter()  # what the writer took in between is not prediction
-
-    began = time.perf_counter()
-    try:
-        with console.progress("predicting", len(positions)) as advance:
-            if given.probabilities:
-                write_probabilities(
-                    given.probabilities,
-                    probabilities(advance),
-                    shape=shape,
-                    frame_numbers=numbers,
-                    overwrite=given.force,
-                )
-            else:
-                for _ in probabilities(advance):
-                    pass
-        write_labels(given.output, finished, shape=shape, frame_numbers=numbers, overwrite=given.force)
-    except BaseException as error:
-        kept = _keep_finished(given.output, finished, clip)
-        if isinstance(error, KeyboardInterrupt) and kept:
-            raise KeyboardInterrupt(kept) from None
-        if kept:
-            console.say(kept)
-        raise
-    report.add_seconds("write", time.perf_counter() - began - report.seconds["predict"])
-    report.add(outputs=[str(path) for path in (given.output, given.probabilities) if path], confidence=confidence)
-    return finished
-
-
-def _keep_finished(output: Path, finished: FinishedFrames, clip: Clip) -> str:
-    """Write the finished frames beside the output, with their frame numbers, and return a sentence that says so."""
-    from napari_osvos.io import write_labels
-
-    if not len(finished):
-        return ""
-    path = output.with_name(f"partial-{output.name}")
-    numbers = [clip.frame_numbers[t] for t in finished.positions]
-    try:
-        shape = (len(finished), *clip.labels_shape[1:])
-        write_labels(path, finished, shape=shape, frame_numbers=numbers, overwrite=True)
-    except (OSError, ValueError):
-        return ""  # the disk is what failed: the first error is the one to report
-    return f"The {len(finished)} finished frames are in {path}."
