@@ -73,3 +73,15 @@ def region_similarity(labels: np.ndarray, truth: np.ndarray) -> float:
     """Overlap of two masks (J)."""
     a, b = labels > 0, truth > 0
     return float((a & b).sum() / max((a | b).sum(), 1))
+
+
+def wait_for_objects(panel: Any, timeout: float = 60.0) -> str:
+    """Wait until objects are linked or exported; return what the panel says, and fail if that failed."""
+    desk = panel.tracks_desk
+    failed: list[Exception] = []
+    for work in (desk._linking, desk._writing):
+        work.failed.connect(failed.append)
+    wait_until(lambda: not desk.busy, "the end of linking and exporting", timeout)
+    run_events(0.02)  # what was queued while it ended
+    assert not failed, failed
+    return str(panel.objects.message.text)

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("napari", reason="the panel needs napari and a Qt binding")
 
 import dask.array
-from panel_driver import open_panel, paint, quick, small_movie, wait_for_end, wait_until
+from panel_driver import open_panel, paint, quick, small_movie, wait_for_end, wait_for_objects, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,13 @@ def test_a_movie_that_trips_tools_up_is_segmented(make_napari_viewer: Any, kind:
     masks = viewer.layers["cells masks 1"].data
     assert masks.shape == shape
     assert np.issubdtype(masks.dtype, np.integer)
-    assert set(np.unique(masks)) <= {0, 1}
+    words = wait_for_objects(panel)
+    if kind == "all painted":
+        assert set(np.unique(masks)) <= {0, 1}
+    else:
+        assert "track" in words
+        ids = set(np.unique(masks).tolist()) - {0}
+        assert ids == set(panel.tracks_desk.last.tracked.lineage)
 
 
 @pytest.mark.parametrize("by", ["open_sample", "menu"])

@@ -37,6 +37,11 @@ class Background(QObject):
         if len(self._waiting) == 1:
             self._begin()
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is work going on."""
+        return bool(self._waiting)
+
     def _begin(self) -> None:
         threading.Thread(target=self._work, args=(self._waiting[0],), daemon=True, name="napari-osvos files").start()
 

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_osvos._qt.objects_section import TaskRow
 from napari_osvos.painted_frames import PaintedFrame
 
 _HINT = (
@@ -74,7 +75,8 @@ class FramesSection(QWidget):
         row.addWidget(self.background)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.hint, self.list, self._background_row):
+        self.task = TaskRow()
+        for widget in (self.hint, self.list, self._background_row, self.task):
             column.addWidget(widget)
         self.list.itemClicked.connect(self._clicked)
         self.list.itemActivated.connect(self._clicked)

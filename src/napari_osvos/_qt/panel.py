@@ -19,6 +19,7 @@ from napari_osvos._qt.frames_section import FramesSection
 from napari_osvos._qt.keep_desk import KeepDesk
 from napari_osvos._qt.keep_section import KeepSection
 from napari_osvos._qt.messages import Message
+from napari_osvos._qt.objects_section import ObjectsSection
 from napari_osvos._qt.origin_desk import OriginDesk
 from napari_osvos._qt.paint_desk import PaintDesk
 from napari_osvos._qt.paint_watch import PaintWatch
@@ -30,6 +31,7 @@ from napari_osvos._qt.run_section import RunSection
 from napari_osvos._qt.session_keeper import SessionKeeper
 from napari_osvos._qt.settings_section import SettingsSection
 from napari_osvos._qt.shortcuts import Shortcuts
+from napari_osvos._qt.tracks_desk import TracksDesk
 from napari_osvos._qt.wish_desk import WishDesk
 from napari_osvos.session import SessionFolder
 
@@ -55,6 +57,7 @@ class Panel(QWidget):
         self.run = RunSection()
         self.progress = ProgressSection()
         self.settings = SettingsSection()
+        self.objects = ObjectsSection()
         self.keep = KeepSection(napari_viewer, self._connections)
         self._lay_out()
         self.bridge = EngineBridge(self)
@@ -73,6 +76,7 @@ class Panel(QWidget):
         )
         wishes = WishDesk(self.data, self.frames, self.run, self.settings, self.watch, self.keeper)
         self.run_desk = RunDesk(wishes, self.run, self.progress, self.watch, self.estimate_desk, self.control, self)
+        self.tracks_desk = TracksDesk(napari_viewer, self.objects, self.control, self)
         self.keep_desk = KeepDesk(self.keep, self.run, self.run_desk, self.keeper, self)
         self.keeper.said.connect(self.run_desk.say)
         self.recovery_desk.said.connect(self.run_desk.say)
@@ -104,6 +108,8 @@ class Panel(QWidget):
             column.addWidget(_heading(title))
             column.addWidget(section)
         column.addWidget(self.progress)
+        column.addWidget(_heading("Objects"))
+        column.addWidget(self.objects)
         self.keep_fold, self.settings_fold = Fold("Keep", self.keep), Fold("More settings", self.settings)
         column.addWidget(self.keep_fold)
         column.addWidget(self.settings_fold)
@@ -130,6 +136,8 @@ class Panel(QWidget):
             "channels": None if movie is None or movie.channels is None else list(movie.channels),
             "partial": sorted(painted.partial) if painted is not None else [],
             "background_label": self.frames.background.value(),
+            "task": self.frames.task.task,
+            "follow": self.objects.follow.isChecked(),
             "advanced": self.settings.plain(),
         }
 
@@ -138,6 +146,8 @@ class Panel(QWidget):
         plain = session.settings()
         self.run.dial.quality = str(plain.get("quality", self.run.dial.quality))
         self.frames.background.setValue(int(plain.get("background_label") or 0))
+        self.frames.task.task = str(plain.get("task", "auto"))
+        self.objects.follow.setChecked(bool(plain.get("follow", True)))
         advanced = plain.get("advanced")
         if isinstance(advanced, dict):
             self.settings.restore(advanced)

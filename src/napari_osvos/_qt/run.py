@@ -8,6 +8,7 @@ from pathlib import Path
 from napari_osvos._qt.quality_dial import time_in_words
 from napari_osvos._qt.round_layers import RoundLayers
 from napari_osvos._qt.wish import Wish
+from napari_osvos.tracking import TrackedMovie
 from napari_osvos.worker.events import Cancelled, EngineDied, Event, Failed, Finished, FrameDone, TrainingProgress
 
 
@@ -35,6 +36,10 @@ class Run:
         Where the fine-tuned segmenter is.
     cut_short : bool
         Whether it was stopped before learning was over: a command would not learn the same.
+    task : str
+        What its labels mean, ``look-alike`` or ``distinct``; empty until it is over, or if it was cancelled.
+    tracked : TrackedMovie or None
+        Its objects through time, once they are linked.
     """
 
     wish: Wish
@@ -48,6 +53,8 @@ class Run:
     filled_in: float = 0.0
     segmenter: Path | None = None
     cut_short: bool = False
+    task: str = ""
+    tracked: TrackedMovie | None = None
 
     @property
     def learns(self) -> bool:

@@ -174,6 +174,8 @@ class RunControl(QObject):
         self._stage.close()
         self._look_for_segmenter(run)  # it may have been cut off before it could tell
         run.phase = "over"
+        if isinstance(event, Finished):
+            run.task = str(event.provenance.get("task", ""))
         kept = self._settle(run)
         self.state_changed.emit("idle")
         self.said.emit(*words_at_the_end(run, event, kept))

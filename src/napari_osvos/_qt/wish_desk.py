@@ -64,7 +64,7 @@ class WishDesk:
             frames=painted.copies(),
             partial=painted.partial,
             background_label=self._frames.background_label,
-            tuning=self._settings.tuning_config(self._section.dial.quality),
+            tuning=self._settings.tuning_config(self._section.dial.quality).replace(task=self._frames.task.task),
             parent=self._section.parent_name,
             segmenter=self._section.segmenter,
             **self._machine(),
