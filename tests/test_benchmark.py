@@ -1,23 +1,24 @@
-"""The baselines and the benchmark: what is planned, measured, kept and resumed."""
+"""The benchmark: what is planned, measured, kept and resumed."""
 
 from __future__ import annotations
 
 import csv
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from toy_files import ToyFiles, write_toy_files
 
-from napari_osvos.annotations import Annotations
-from napari_osvos.baselines import NearestMask, RandomForest
-from napari_osvos.benchmark import BenchmarkMovie, identify, plan, read_movies, split_pair
-from napari_osvos.benchmark_cell import spread
-from napari_osvos.benchmark_table import COLUMNS, read_table, to_markdown, write_table
+from napari_osvos.benchmark import BenchmarkMovie, fingerprint, identify, pending, plan, read_movies, run, split_pair
+from napari_osvos.benchmark_cell import measure, spread
+from napari_osvos.benchmark_table import COLUMNS, NEWER, read_table, to_markdown, write_table
 from napari_osvos.cli import main
-from napari_osvos.clip import Clip
-from napari_osvos.evaluation import evaluate
+from napari_osvos.config import NetworkConfig
+from napari_osvos.parent import ParentNetwork
+from napari_osvos.writing import write_labels
 
 SETTINGS = ["--threads", "1", "--device", "cpu"]
 
@@ -25,54 +26,6 @@ SETTINGS = ["--threads", "1", "--device", "cpu"]
 @pytest.fixture
 def toy(tmp_path: Path) -> ToyFiles:
     return write_toy_files(tmp_path)
-
-
-# -- baselines -------------------------------------------------------------------------------
-
-
-def test_the_nearest_mask_is_copied(toy_movie: np.ndarray, toy_labels: np.ndarray) -> None:
-    clip = Clip(np.concatenate([toy_movie, toy_movie[:2]]))
-    method = NearestMask()
-    method.fit(clip, Annotations.from_labels(np.concatenate([toy_labels, toy_labels[:2]]), frames=[0, 4]))
-    found = dict(method.iter_labels(clip))
-    assert list(found) == [0, 1, 2, 3, 4]
-    for t, source in enumerate((0, 0, 0, 1, 1)):  # frame 2 is as far from 0 as from 4, which shows what frame 1 does
-        np.testing.assert_array_equal(found[t], toy_labels[source] > 0)
-
-
-def test_the_nearest_mask_of_a_stack_stays_in_its_slice(toy_labels: np.ndarray) -> None:
-    labels = np.stack([toy_labels, toy_labels[::-1]], axis=1)  # (T, Z, Y, X)
-    clip = Clip(labels.astype(np.uint8))
-    method = NearestMask()
-    method.fit(clip, Annotations.from_labels(labels, frames=[0]))
-    found = dict(method.iter_labels(clip, frames=[2]))
-    np.testing.assert_array_equal(found[2], labels[0] > 0)
-
-
-def test_the_random_forest_finds_bright_objects(toy_movie: np.ndarray, toy_labels: np.ndarray) -> None:
-    noise = np.random.default_rng(0).normal(0, 5, toy_movie.shape)
-    for frames in (toy_movie + noise, np.repeat((toy_movie + noise)[..., None], 3, axis=-1)):  # grey, RGB
-        clip = Clip(frames)
-        forest = RandomForest(seed=1)
-        forest.fit(clip, Annotations.from_labels(toy_labels, frames=[0]))
-        labels = np.stack([frame for _, frame in forest.iter_labels(clip)])
-        assert labels.dtype == np.uint16
-        assert evaluate(labels, toy_labels, skip_frames=[0]).j_mean > 0.7
-
-
-def test_the_random_forest_is_repeatable(toy_movie: np.ndarray, toy_labels: np.ndarray) -> None:
-    def decide() -> np.ndarray:
-        forest = RandomForest(seed=3)
-        forest.fit(Clip(toy_movie), Annotations.from_labels(toy_labels, frames=[0]))
-        return np.stack([frame for _, frame in forest.iter_labels(Clip(toy_movie))])
-
-    np.testing.assert_array_equal(decide(), decide())
-
-
-def test_the_random_forest_learns_from_known_pixels_only(toy_movie: np.ndarray, toy_labels: np.ndarray) -> None:
-    forest = RandomForest()
-    with pytest.raises(ValueError, match="All annotated pixels are foreground"):
-        forest.fit(Clip(toy_movie), Annotations.from_labels(toy_labels, frames=[0], partial=True))
 
 
 # -- what is planned -------------------------------------------------------------------------
@@ -99,9 +52,13 @@ def test_movies_are_read_from_a_list(toy: ToyFiles) -> None:
     listed = toy.folder / "movies.toml"
     listed.write_text(
         '[[movie]]\nname = "toy"\nmovie = "movie.tif"\ntruth = "truth.tif"\nborder = 2\n'
+        '[[movie]]\nname = "cells"\nmovie = "movie.tif"\ntruth = "truth.tif"\ninstances = true\ntracks = true\n'
         '[[movie]]\nname = "elsewhere"\nmovie = "nowhere"\ntruth = "nowhere"\noptional = true\n'
     )
-    assert read_movies(listed) == [BenchmarkMovie("toy", toy.movie, toy.truth, 2)]
+    assert read_movies(listed) == [
+        BenchmarkMovie("toy", toy.movie, toy.truth, 2),
+        BenchmarkMovie("cells", toy.movie, toy.truth, instances=True, tracks=True),
+    ]
     with pytest.raises(FileNotFoundError, match="'toy' names"):
         read_movies(listed, root=toy.folder / "other")
 
@@ -115,6 +72,14 @@ def test_movies_are_read_from_a_list(toy: ToyFiles) -> None:
         ('[[movie]]\nname = "toy"\nmovie = "movie.tif"\ntruth = "truth.tif"\nedge = 2\n', "unknown entry 'edge'"),
         ('[[movie]]\nname = "toy"\nmovie = "movie.tif"\ntruth = "truth.tif"\nborder = -2\n', "border .* is -2"),
         ('[[movie]]\nname = "toy"\nmovie = "movie.tif"\ntruth = "truth.tif"\n' * 2, "two movies named 'toy'"),
+        (
+            '[[movie]]\nname = "toy"\nmovie = "movie.tif"\ntruth = "truth.tif"\ninstances = 1\n',
+            "instances = 1; it must",
+        ),
+        (
+            '[[movie]]\nname = "toy"\nmovie = "movie.tif"\ntruth = "truth.tif"\ntracks = true\n',
+            "has tracks but no inst",
+        ),
     ],
 )
 def test_a_wrong_list_is_refused(toy: ToyFiles, text: str, sentence: str) -> None:
@@ -134,6 +99,14 @@ def test_the_plan_measures_nothing_twice(toy: ToyFiles) -> None:
         plan([movie], methods=["otsu"])
     with pytest.raises(ValueError, match="0 annotated frames"):
         plan([movie], methods=methods, counts=[0])
+
+
+def test_a_movie_whose_objects_count_now_is_measured_again(toy: ToyFiles) -> None:
+    foreground = BenchmarkMovie("toy", toy.movie, toy.truth)
+    objects = BenchmarkMovie("toy", toy.movie, toy.truth, instances=True)
+    tracks = BenchmarkMovie("toy", toy.movie, toy.truth, instances=True, tracks=True)
+    cells = plan([foreground, objects, tracks], methods=["nearest-mask"], counts=[1])
+    assert len({fingerprint(cell) for cell in cells}) == 3
 
 
 def test_other_weights_make_another_cell(toy: ToyFiles) -> None:
@@ -181,6 +154,77 @@ def test_a_benchmark_is_measured_then_resumed(toy: ToyFiles, capsys: pytest.Capt
     assert (table.with_suffix(".md")).read_text() == said.out
 
 
+@pytest.fixture
+def cells(tmp_path: Path) -> BenchmarkMovie:
+    """Two bright cells that touch and drift, 3 frames of (48, 64); the labels of the truth are their ids."""
+    y, x = np.mgrid[:48, :64]
+    truth = np.zeros((3, 48, 64), np.uint16)
+    for t in range(3):
+        left, right = ((y - 24) ** 2 + (x - c - 3 * t) ** 2 for c in (18, 37))
+        truth[t][(left <= 110) & (left <= right)] = 3
+        truth[t][(right <= 110) & (right < left)] = 8
+    movie, labels = tmp_path / "cells.tif", tmp_path / "cells_truth.tif"
+    noise = np.random.default_rng(0).normal(0, 6, truth.shape)
+    tifffile.imwrite(movie, (50 + 120 * (truth > 0) + noise).astype(np.uint8), imagej=True, metadata={"axes": "TYX"})
+    write_labels(labels, truth)
+    return BenchmarkMovie("cells", movie, labels, instances=True, tracks=True)
+
+
+@pytest.mark.parametrize("method", ["nearest-mask", "random-forest", "unet"])
+def test_objects_and_tracks_are_measured(cells: BenchmarkMovie, method: str) -> None:
+    (cell,) = plan([cells], methods=[method], counts=[1], steps=1, device="cpu")
+    measured = measure(cell)
+    assert measured["annotated_frames"] == "0"
+    assert (measured["n_scored"], measured["n_predicted"]) == (2, 3)  # tracks need the annotated frame, too
+    for name in ("SEG", "DET", "TRA", "F1_50", "F1_75"):
+        assert 0 <= measured[name] <= 1
+    assert measured["link_s"] > 0
+    if method == "random-forest":
+        assert measured["F1_50"] == 1  # the two are apart, in every frame
+        assert measured["TRA"] == 1  # and followed
+    if method == "nearest-mask":
+        assert measured["F1_75"] < 1  # a copy lags behind
+
+
+def test_truth_without_stable_ids_says_nothing_of_tracks(cells: BenchmarkMovie) -> None:
+    movie = BenchmarkMovie(cells.name, cells.movie, cells.truth, instances=True)
+    measured = measure(plan([movie], methods=["nearest-mask"], counts=[1])[0])
+    assert measured["DET"] > 0
+    assert measured["TRA"] is None
+    assert measured["link_s"] is None
+
+
+def test_truth_without_instances_says_nothing_of_objects(cells: BenchmarkMovie) -> None:
+    movie = BenchmarkMovie(cells.name, cells.movie, cells.truth)
+    measured = measure(plan([movie], methods=["nearest-mask"], counts=[1])[0])
+    assert measured["J"] > 0.3
+    assert measured["n_predicted"] == 2
+    assert {measured[name] for name in ("SEG", "DET", "TRA", "F1_50", "F1_75", "link_s")} == {None}
+
+
+def test_an_old_table_is_gone_on_with(cells: BenchmarkMovie, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    foreground = BenchmarkMovie("cells", cells.movie, cells.truth)
+    (cell,) = plan([foreground], methods=["nearest-mask"], counts=[1])
+    assert [row["J"] for _, row in run([cell], table) if isinstance(row, dict)]
+    older = [name for name in COLUMNS if name not in NEWER]
+    (row,) = read_table(table)
+    with open(table, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, older, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerow(row)
+    (again,) = read_table(table)
+    assert again["J"] == row["J"]
+    assert again["SEG"] == again["n_predicted"] == ""
+    assert pending([cell], [again]) == []  # finished is finished
+
+    (wider,) = plan([cells], methods=["nearest-mask"], counts=[1])
+    assert len(list(run([wider], table))) == 1
+    (renewed,) = read_table(table)  # in place of the old row
+    assert renewed["J"] == row["J"]
+    assert float(renewed["SEG"]) > 0
+
+
 def test_a_cell_that_fails_takes_no_other_with_it(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
     table = toy.folder / "table.csv"
     words = ["benchmark", f"{toy.movie}:{toy.truth}", "-o", str(table), "--methods", "nearest-mask", *SETTINGS]
@@ -221,12 +265,38 @@ def test_the_summary_averages_over_seeds() -> None:
     assert "seeds 0, 1." in summary
 
 
+def test_the_summary_shows_objects_where_there_are_any() -> None:
+    scores = {"SEG": "0.75", "DET": "0.98", "TRA": "0.97", "F1_50": "0.95", "F1_75": "0.8", "link_s": "0.4"}
+    rows = [
+        _row(movie="cells", method="fast", parent="lite", n_predicted="4", **scores),
+        _row(movie="cells", method="nearest-mask"),
+        _row(movie="swan", method="fast", parent="lite"),
+    ]
+    summary = to_markdown(rows)
+    assert "## SEG, 1 annotated frame\n\n| method | cells |\n|---|---|\n| fast | 0.750 |\n\n" in summary
+    fast = "0.900 | 0.800 | 0.700 | 0.750 | 0.980 | 0.970 | 0.950 | 0.800 | 5.0 | 1.50 | 0.100 | 500 |"
+    assert f"| 1 | fast | {fast}" in summary  # 6 s and 0.4 s for the 4 frames that were predicted
+    assert "| 1 | fast | 0.900 | 0.800 | 0.700 | 5.0 | 2.00 | 500 |" in summary  # the swan
+
+
 def test_the_summary_tells_parents_and_step_numbers_apart() -> None:
     rows = [_row(method="fast", parent="lite"), _row(method="fast", parent="vgg16", steps="7")]
     summary = to_markdown(rows)
     assert "| fast (lite) |" in summary
     assert "| fast (vgg16), 7 steps |" in summary
     assert "Nothing has been measured yet." in to_markdown([])
+
+
+def test_the_card_of_a_parent_shows_what_the_benchmark_measured(tmp_path: Path) -> None:
+    script = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "bundle_parent.py"))
+    write_table(
+        tmp_path / "table.csv", [dict.fromkeys(COLUMNS, "") | {"movie": "a", "n_annotated": "2", "adapt_s": "7"}]
+    )
+    parent = ParentNetwork.random(NetworkConfig.tiny())
+    parent.card |= {"sets": {}, "recipe": {}, "curve": []}
+    lines = script["model_card"](parent, 10, read_table(tmp_path / "table.csv")).splitlines()
+    assert "| movie | method | n_annotated | seed | J | F | F2px | adapt_s |" in lines
+    assert "| a |  | 2 |  |  |  |  | 7 |" in lines
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -20,9 +20,11 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 
-from napari_osvos.benchmark_cell import BASELINES, METHODS, NO_PARENT, Cell
+from napari_osvos.benchmark_cell import BASELINES, METHODS, NO_PARENT, UNTRAINED, Cell
 from napari_osvos.benchmark_table import COLUMNS, KEY, Row, read_table, text, write_table
 from napari_osvos.machine import versions
+
+_SWITCHES = ("instances", "tracks", "optional")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class BenchmarkMovie:
         Pixels along each edge that are not scored, where the truth is not annotated.
     skip_frames
         Numbers of frames whose truth is missing or wrong, neither painted nor scored.
+    instances
+        Whether each label of the truth is one of many objects that look alike: they are to be told apart.
+    tracks
+        Whether the labels of the truth name the same object in every frame: objects are to be followed.
     """
 
     name: str
@@ -46,6 +52,8 @@ class BenchmarkMovie:
     truth: Path
     border: int = 0
     skip_frames: tuple[int, ...] = ()
+    instances: bool = False
+    tracks: bool = False
 
     def __post_init__(self) -> None:
         for path in (self.movie, self.truth):
@@ -53,10 +61,12 @@ class BenchmarkMovie:
                 raise FileNotFoundError(f"The benchmark movie {self.name!r} names {path}, which does not exist.")
         if self.border < 0:
             raise ValueError(f"The border of the benchmark movie {self.name!r} is {self.border}; it must be 0 or more.")
+        if self.tracks and not self.instances:
+            raise ValueError(f"The benchmark movie {self.name!r} has tracks but no instances; it needs both.")
 
     @classmethod
-    def from_pair(cls, pair: str, border: int = 0) -> BenchmarkMovie:
-        """Read ``MOVIE:TRUTH``; the movie is named after its file or folder.
+    def from_pair(cls, pair: str, border: int = 0, instances: bool = False, tracks: bool = False) -> BenchmarkMovie:
+        """Read ``MOVIE:TRUTH``; the movie is named after its file or folder, tracks go with instances.
 
         Raises
         ------
@@ -66,7 +76,7 @@ class BenchmarkMovie:
             If a path does not exist.
         """
         movie, truth = split_pair(pair)
-        return cls(movie.stem or movie.name, movie, truth, border)
+        return cls(movie.stem or movie.name, movie, truth, border, instances=instances or tracks, tracks=tracks)
 
 
 def split_pair(pair: str) -> tuple[Path, Path]:
@@ -91,7 +101,8 @@ def read_movies(path: str | Path, root: str | Path | None = None) -> list[Benchm
     ----------
     path
         Has a table ``[[movie]]`` for each movie, with ``name``, ``movie``, ``truth`` and, if wanted, ``border`` (px),
-        ``skip_frames`` and ``optional`` (true: left out where its files are missing).
+        ``skip_frames``, ``instances`` and ``tracks`` (true or false, see `BenchmarkMovie`) and ``optional`` (true: left
+        out where its files are missing).
     root
         Folder that the paths in the file start from; by default the folder of the file.
 
@@ -113,15 +124,20 @@ def read_movies(path: str | Path, root: str | Path | None = None) -> list[Benchm
     movies = []
     for number, table in enumerate(tables, start=1):
         missing = [key for key in ("name", "movie", "truth") if not isinstance(table.get(key), str)]
-        unknown = sorted(set(table) - {"name", "movie", "truth", "border", "skip_frames", "optional"})
+        unknown = sorted(set(table) - {"name", "movie", "truth", "border", "skip_frames", *_SWITCHES})
         if missing or unknown:
             what = f"needs a text {missing[0]!r}" if missing else f"has an unknown entry {unknown[0]!r}"
+            raise ValueError(f"[[movie]] number {number} of {path} {what}.")
+        odd = [name for name in _SWITCHES if not isinstance(table.get(name, False), bool)]
+        if odd:
+            what = f"has {odd[0]} = {table[odd[0]]!r}; it must be true or false"
             raise ValueError(f"[[movie]] number {number} of {path} {what}.")
         frames, truth = base / table["movie"], base / table["truth"]
         if table.get("optional") and not (frames.exists() and truth.exists()):
             continue
         skipped = tuple(int(number) for number in table.get("skip_frames", ()))
-        movies.append(BenchmarkMovie(table["name"], frames, truth, int(table.get("border", 0)), skipped))
+        objects = {name: table.get(name, False) for name in ("instances", "tracks")}
+        movies.append(BenchmarkMovie(table["name"], frames, truth, int(table.get("border", 0)), skipped, **objects))
     twice = {movie.name for movie in movies if [other.name for other in movies].count(movie.name) > 1}
     if twice:
         raise ValueError(f"{path} has two movies named {min(twice)!r}; names must differ.")
@@ -165,13 +181,15 @@ def plan(
                                 truth=str(movie.truth),
                                 border=movie.border,
                                 skip_frames=movie.skip_frames,
+                                instances=movie.instances,
+                                tracks=movie.tracks,
                                 method=method,
                                 parent=parent,
                                 n_annotated=n,
                                 seed=seed,
                                 device=device,
                                 threads=threads,
-                                steps=None if method in BASELINES else steps,
+                                steps=None if method in UNTRAINED else steps,
                             )
                         )
     return cells
@@ -180,7 +198,8 @@ def plan(
 def fingerprint(cell: Cell) -> str:
     """Return 12 hexadecimal digits that change when a finished cell no longer holds.
 
-    That is when the weights of the parent, the program's version, border, skipped frames, device or paths change.
+    That is when the weights of the parent, the program's version, border, skipped frames, device or paths change, or
+    objects or tracks are scored that were not before.
     """
     digest = hashlib.sha256()
     digest.update(
@@ -188,6 +207,8 @@ def fingerprint(cell: Cell) -> str:
             (versions()["napari-osvos"], cell.border, tuple(cell.skip_frames), cell.device, cell.clip, cell.truth)
         ).encode()
     )
+    if cell.instances:  # cells without are those of tables that knew none
+        digest.update(f"instances, tracks {cell.tracks}".encode())
     if cell.parent and not cell.method.endswith(NO_PARENT):
         file = Path(cell.parent)
         if not file.is_file():
@@ -247,6 +268,8 @@ def pending(cells: Sequence[Cell], rows: Sequence[Row]) -> list[Cell]:
 def run(cells: Sequence[Cell], table: str | Path) -> Iterator[tuple[Cell, Row | RuntimeError]]:
     """Measure the cells that the table does not hold yet, writing it after each.
 
+    A row that no longer holds (see `fingerprint`) is replaced.
+
     Yields
     ------
     Each cell that was measured now, with its row; or with what went wrong, in which case the next run tries it again.
@@ -258,6 +281,10 @@ def run(cells: Sequence[Cell], table: str | Path) -> Iterator[tuple[Cell, Row | 
         except RuntimeError as error:
             yield cell, error
             continue
-        rows.append(row)
+        rows = [other for other in rows if _cell_of(other) != _cell_of(row)] + [row]
         write_table(table, rows)
         yield cell, row
+
+
+def _cell_of(row: Row) -> tuple[str, ...]:
+    return tuple(row[name] for name in KEY if name != "fingerprint")

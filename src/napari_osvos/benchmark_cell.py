@@ -25,11 +25,16 @@ if TYPE_CHECKING:
 
     from napari_osvos.annotations import Annotations
     from napari_osvos.clip import Clip
+    from napari_osvos.evaluation import Scores
+    from napari_osvos.parent import ParentNetwork
 
-BASELINES = ("random-forest", "nearest-mask")
+UNTRAINED = ("random-forest", "nearest-mask")
+UNET = "unet"
+BASELINES = (UNET, *UNTRAINED)
 NO_PARENT = "-no-parent"
 METHODS = (*QUALITIES, *(quality + NO_PARENT for quality in QUALITIES), *BASELINES)
 """A quality is ours with the parent, with ``-no-parent`` it starts from random weights."""
+NO_OBJECTS = dict.fromkeys(("F1_50", "F1_75", "SEG", "DET", "TRA"))
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Cell:
         Updates of fine-tuning, in place of the quality's own number; None leaves it.
     skip_frames
         Numbers of frames that are neither annotated nor scored.
+    instances, tracks
+        Whether objects are to be told apart, and followed; see `benchmark.BenchmarkMovie`.
     """
 
     movie: str
@@ -72,6 +79,8 @@ class Cell:
     threads: int = 1
     steps: int | None = None
     skip_frames: tuple[int, ...] = ()
+    instances: bool = False
+    tracks: bool = False
 
 
 def spread(frames: Sequence[int], n: int) -> tuple[int, ...]:
@@ -96,9 +105,11 @@ def measure(cell: Cell) -> dict[str, Any]:
     Returns
     -------
     Plain numbers and texts: the scores ``J``, ``F``, ``F2px`` (means over the scored frames), ``annotated_frames``,
-    ``n_scored``, ``adapt_s``, ``predict_s`` (all scored frames), ``peak_memory_mb`` (of the whole process until the
-    last prediction, Python and libraries included), ``peak_device_memory_mb``, ``device_name`` and ``version``; and
-    ``J_recall`` and ``J_decay``.
+    ``n_scored``, ``n_predicted`` (where objects are scored, the annotated frames are predicted, too: tracks need them),
+    ``adapt_s``, ``predict_s`` and ``link_s`` (all predicted frames), ``peak_memory_mb`` (of the whole process until the
+    last prediction, Python and libraries included), ``peak_device_memory_mb``, ``device_name`` and ``version``;
+    ``J_recall`` and ``J_decay``; and, None where there are no objects or tracks to score, ``F1_50``, ``F1_75`` and
+    ``SEG`` of the scored frames, ``DET`` and ``TRA`` of all predicted frames.
     """
     from napari_osvos.annotations import Annotations
     from napari_osvos.evaluation import evaluate
@@ -110,16 +121,32 @@ def measure(cell: Cell) -> dict[str, Any]:
     place = {number: t for number, t in place.items() if number not in cell.skip_frames}
     annotated = spread([number for number in place if truth.frame(number).any()], cell.n_annotated)
     scored = [number for number in place if number not in annotated]
+    wanted = list(place) if cell.instances else scored
     annotations = Annotations.from_labels(truth, frames=annotated).aligned_to(clip)
     method, device = _method(cell)
     began = time.perf_counter()
     method.fit(clip, annotations)
     adapted = time.perf_counter()
-    found = dict(method.iter_labels(clip, frames=[place[number] for number in scored]))
+    positions = [place[number] for number in wanted]
+    found = dict(method.iter_labels(clip, frames=positions))
     predicted = time.perf_counter()
     memory, device_memory = peak_memory(), peak_device_memory()  # before scoring takes some
-    labels = Labels(np.stack([found[place[number]] for number in scored]), frame_numbers=scored)
-    scores = evaluate(labels, truth, border=cell.border)
+    labels, lineage, link_seconds = Labels(np.stack([found[t] for t in positions]), frame_numbers=wanted), None, None
+    if cell.tracks:
+        from napari_osvos.tracking import painted_on, track
+
+        linking = time.perf_counter()
+        tracked = track(labels, painted_on(annotations, positions))
+        labels, lineage, link_seconds = tracked.labels, tracked.lineage, time.perf_counter() - linking
+    scores = evaluate(
+        labels,
+        truth,
+        skip_frames=annotated,
+        border=cell.border,
+        instances=cell.instances,
+        tracks=cell.instances,
+        lineage=lineage,
+    )
     return {
         "J": scores.j_mean,
         "F": scores.f_mean,
@@ -128,41 +155,67 @@ def measure(cell: Cell) -> dict[str, Any]:
         "J_decay": scores.region_similarity.decay,
         "annotated_frames": " ".join(map(str, annotated)),
         "n_scored": len(scored),
+        "n_predicted": len(wanted),
         "adapt_s": round(adapted - began, 3),
         "predict_s": round(predicted - adapted, 3),
+        "link_s": None if link_seconds is None else round(link_seconds, 3),
         "peak_memory_mb": None if memory is None else round(memory / 1e6),
         "peak_device_memory_mb": None if device_memory is None else round(device_memory / 1e6),
         "device_name": device,
         "version": versions()["napari-osvos"],
+    } | (_object_scores(scores, cell.tracks) if cell.instances else NO_OBJECTS)
+
+
+def _object_scores(scores: Scores, tracks: bool) -> dict[str, float | None]:
+    assert scores.instances is not None
+    assert scores.tracks is not None
+    return {
+        "F1_50": scores.instances.at_50.f1,
+        "F1_75": scores.instances.at_75.f1,
+        "SEG": scores.instances.seg,
+        "DET": scores.tracks.det,
+        "TRA": scores.tracks.tra if tracks else None,  # without stable ids in the truth it would say nothing
     }
 
 
 class Ours:
-    """Fine-tuning and its segmenter behind the face of a baseline."""
+    """Fine-tuning and its segmenter behind the face of a baseline; the U-Net is trained in the same way."""
 
     def __init__(self, cell: Cell) -> None:
-        from napari_osvos.config import FineTuneConfig, NetworkConfig
+        from napari_osvos.config import FineTuneConfig
         from napari_osvos.device import resolve_device
         from napari_osvos.finetune import FineTuner
-        from napari_osvos.parent import ParentNetwork
+        from napari_osvos.unet import UNetTuner, random_unet
 
-        path = Path(cell.parent)
-        parent = ParentNetwork.load(path) if path.is_file() else None
-        if cell.method.endswith(NO_PARENT):
-            network = NetworkConfig.preset(cell.parent) if parent is None else parent.net.config
-            parent = ParentNetwork.random(network, seed=cell.seed)
-        quality = cell.method.removesuffix(NO_PARENT)
-        config = FineTuneConfig.from_dict({"quality": quality, "seed": cell.seed, "steps": cell.steps})
+        quality = "balanced" if cell.method == UNET else cell.method.removesuffix(NO_PARENT)
+        task = "look-alike" if cell.instances else "auto"
+        config = FineTuneConfig.from_dict({"quality": quality, "seed": cell.seed, "steps": cell.steps, "task": task})
         self.device = resolve_device(cell.device)
-        self._tuner = FineTuner(parent or ParentNetwork.bundled(cell.parent), config, device=self.device)
+        if cell.method == UNET:
+            self._tuner: FineTuner = UNetTuner(random_unet(seed=cell.seed), config, device=self.device)
+        else:
+            self._tuner = FineTuner(_parent(cell), config, device=self.device)
 
     def fit(self, clip: Clip, annotations: Annotations) -> None:
         """Fine-tune."""
         self._segmenter = self._tuner.fit(clip, annotations)
 
-    def iter_labels(self, clip: Clip, frames: Sequence[int] | None = None) -> Iterator[tuple[int, NDArray[np.uint16]]]:
+    def iter_labels(self, clip: Clip, frames: Sequence[int] | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
         """Predict."""
         return self._segmenter.iter_labels(clip, frames=frames)
+
+
+def _parent(cell: Cell) -> ParentNetwork:
+    """Return the parent that a cell names, or random weights of its size."""
+    from napari_osvos.config import NetworkConfig
+    from napari_osvos.parent import ParentNetwork
+
+    path = Path(cell.parent)
+    parent = ParentNetwork.load(path) if path.is_file() else None
+    if cell.method.endswith(NO_PARENT):
+        network = NetworkConfig.preset(cell.parent) if parent is None else parent.net.config
+        return ParentNetwork.random(network, seed=cell.seed)
+    return parent or ParentNetwork.bundled(cell.parent)
 
 
 def _method(cell: Cell) -> tuple[Baseline, str]:
@@ -170,7 +223,7 @@ def _method(cell: Cell) -> tuple[Baseline, str]:
     if cell.method == "nearest-mask":
         return NearestMask(), "CPU"
     if cell.method == "random-forest":
-        return RandomForest(cell.seed, cell.threads), "CPU"
+        return RandomForest(cell.seed, cell.threads, instances=cell.instances), "CPU"
     import torch
 
     from napari_osvos.device import describe_device

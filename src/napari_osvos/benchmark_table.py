@@ -13,19 +13,29 @@ from napari_osvos.machine import replacing
 KEY = ("movie", "method", "parent", "n_annotated", "seed", "threads", "steps", "fingerprint")
 """The columns that say which cell a row is."""
 COLUMNS = (
-    "movie", "method", "parent", "n_annotated", "seed", "J", "F", "F2px", "J_recall", "J_decay", "n_scored",
-    "annotated_frames", "adapt_s", "predict_s", "peak_memory_mb", "peak_device_memory_mb", "border", "device_name",
-    "threads", "steps", "version", "fingerprint",
+    "movie", "method", "parent", "n_annotated", "seed", "J", "F", "F2px", "SEG", "DET", "TRA", "F1_50", "F1_75",
+    "J_recall", "J_decay", "n_scored", "n_predicted", "annotated_frames", "adapt_s", "predict_s", "link_s",
+    "peak_memory_mb", "peak_device_memory_mb", "border", "device_name", "threads", "steps", "version", "fingerprint",
 )  # fmt: skip
+NEWER = {"SEG", "DET", "TRA", "F1_50", "F1_75", "n_predicted", "link_s"}
+"""Columns that older tables lack; they read as empty."""
 MEASURES = {
     "J": ("J", 3),
     "F": ("F", 3),
     "F2px": ("F at 2 px", 3),
+    "SEG": ("SEG", 3),
+    "DET": ("DET", 3),
+    "TRA": ("TRA", 3),
+    "F1_50": ("F1 at IoU 0.5", 3),
+    "F1_75": ("F1 at IoU 0.75", 3),
     "adapt_s": ("adapt, s", 1),
     "predict_s": ("predict, s/frame", 2),
+    "link_s": ("link, s/frame", 3),
     "peak_memory_mb": ("peak memory, MB", 0),
 }
 """What the summary shows of a cell: the heading, and how many digits after the point."""
+OVERVIEWS = ("J", "SEG", "TRA")
+"""What the summary shows of all movies side by side."""
 
 Row = dict[str, str]
 
@@ -40,7 +50,7 @@ def text(value: Any) -> str:
 
 
 def read_table(path: str | Path) -> list[Row]:
-    """Read the finished rows of a table; none where there is no file.
+    """Read the finished rows of a table; none where there is no file. Columns that it lacks as older are empty.
 
     Raises
     ------
@@ -52,9 +62,10 @@ def read_table(path: str | Path) -> list[Row]:
         return []
     with open(path, newline="", encoding="utf-8") as stream:
         reader = csv.DictReader(stream)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
+        there = set(reader.fieldnames or ())
+        if not set(COLUMNS) - NEWER <= there <= set(COLUMNS):
             raise ValueError(f"{path} is no table of this version of the benchmark; name another file or use --force.")
-        return list(reader)
+        return [{name: row.get(name) or "" for name in COLUMNS} for row in reader]
 
 
 def write_table(path: str | Path, rows: Sequence[Row]) -> None:
@@ -66,7 +77,7 @@ def write_table(path: str | Path, rows: Sequence[Row]) -> None:
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
-    """Return the summary: J of every method and movie, then all measures of each movie.
+    """Return the summary: J, SEG and TRA of every method and movie, then all measures of each movie.
 
     Means over the seeds; with more than one seed, +- their standard deviation. Where there are several parents, the
     name of the parent stands beside the method.
@@ -87,27 +98,34 @@ def to_markdown(rows: Sequence[Row]) -> str:
         "",
         f"napari-osvos {', '.join(sorted({row['version'] for row in rows}))}; {'; '.join(devices)};"
         f" {', '.join(sorted({row['threads'] for row in rows}))} threads; seeds {', '.join(map(str, seeds))}.",
-        "J, F and F at 2 px are means over all frames with truth but the annotated, without the border.",
+        "J, F and F at 2 px are means over all frames with truth but the annotated, without the border;",
+        "SEG and F1 are of the objects of the same frames, DET and TRA of all frames with truth.",
         "Peak memory is that of the whole process, Python and libraries included.",
     ]
     for n in counts:
         frames = "1 annotated frame" if n == 1 else f"{n} annotated frames"
         of_count = [(name, row) for name, row in named if int(row["n_annotated"]) == n]
-        table = []
-        for method in methods:
-            cells = [_summary([r for m, r in of_count if m == method and r["movie"] == movie], "J") for movie in movies]
-            if any(cells):
-                table.append([method, *cells])
-        lines += ["", f"## J, {frames}", "", *_table(["method", *movies], table)]
+        for measure in OVERVIEWS:
+            shown = [movie for movie in movies if any(r[measure] for _, r in of_count if r["movie"] == movie)]
+            table = []
+            for method in methods:
+                of_method = [row for name, row in of_count if name == method]
+                cells = [_summary([r for r in of_method if r["movie"] == movie], measure) for movie in shown]
+                if any(cells):
+                    table.append([method, *cells])
+            if table:
+                lines += ["", f"## {measure}, {frames}", "", *_table(["method", *shown], table)]
     for movie in movies:
         lines += ["", f"## {movie}", ""]
+        of_movie = [(name, row) for name, row in named if row["movie"] == movie]
+        measures = [measure for measure in MEASURES if any(row[measure] for _, row in of_movie)]
         table = []
         for n in counts:
             for method in methods:
-                of_cell = [r for m, r in named if m == method and r["movie"] == movie and int(r["n_annotated"]) == n]
+                of_cell = [row for name, row in of_movie if name == method and int(row["n_annotated"]) == n]
                 if of_cell:
-                    table.append([str(n), method, *(_summary(of_cell, measure) for measure in MEASURES)])
-        lines += _table(["frames", "method", *(heading for heading, _ in MEASURES.values())], table)
+                    table.append([str(n), method, *(_summary(of_cell, measure) for measure in measures)])
+        lines += _table(["frames", "method", *(MEASURES[measure][0] for measure in measures)], table)
     return "\n".join(lines) + "\n"
 
 
@@ -131,7 +149,7 @@ def _summary(rows: Iterable[Row], measure: str) -> str:
     values = []
     for row in rows:
         if row[measure]:
-            per = int(row["n_scored"]) if measure == "predict_s" else 1
+            per = int(row["n_predicted"] or row["n_scored"]) if measure in ("predict_s", "link_s") else 1
             values.append(float(row[measure]) / per)
     if not values:
         return ""

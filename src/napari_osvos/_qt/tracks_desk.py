@@ -26,15 +26,8 @@ LOOK_ALIKE = "look-alike"
 
 
 class TracksDesk(QObject):
-    """Links the objects of a round, shows its tracks, and writes exports.
+    """Links the objects of a round, shows its tracks, and writes exports."""
 
-    Signals
-    -------
-    said : str, str
-        A sentence and its kind, of a round that was linked by itself.
-    """
-
-    said = Signal(str, str)
     _told = Signal(str, int, int)
 
     def __init__(
@@ -63,6 +56,12 @@ class TracksDesk(QObject):
     def _take_run(self, run: Run) -> None:
         self.last = run
         self.allow()
+        if run.task == LOOK_ALIKE:
+            self._section.message.say(f"Round {run.number}: many look-alike objects, numbered anew in each frame.")
+        elif run.task:
+            self._section.message.say(
+                f"Round {run.number}: objects or classes of their own, with the labels you painted."
+            )
         if self._section.follow.isChecked():
             self.link()
 
@@ -121,7 +120,8 @@ class TracksDesk(QObject):
         if run.layers.labels_layer is not None:
             run.layers.labels_layer.refresh()
         self._layers[run] = show_tracks(self._viewer, run, scale_of(run), self._layers.get(run))
-        self._section.message.say(f"Round {run.number}: {run.tracked.in_words}.", "done")
+        words = f"Round {run.number}: many look-alike objects, {run.tracked.in_words}."
+        self._section.message.say(words, "done")
 
     # -- exports -------------------------------------------------------------------------------
 

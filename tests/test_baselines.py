@@ -1,0 +1,157 @@
+"""The baselines: annotated labels copied, a random forest with a watershed, and a U-Net."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from toy_clip import quick, toy_clip
+
+from napari_osvos.annotations import Annotations
+from napari_osvos.baselines import NearestMask, RandomForest
+from napari_osvos.clip import Clip
+from napari_osvos.config import NetworkConfig
+from napari_osvos.evaluation import evaluate
+from napari_osvos.unet import UNet, UNetTuner, random_unet, unet_config
+
+SMALL = unet_config().replace(widths=(8, 12, 16), convolutions=(1, 1, 1))
+
+
+# -- annotated labels copied -----------------------------------------------------------------
+
+
+def test_the_nearest_labels_are_copied(toy_movie: np.ndarray, toy_labels: np.ndarray) -> None:
+    clip = Clip(np.concatenate([toy_movie, toy_movie[:2]]))
+    method = NearestMask()
+    method.fit(clip, Annotations.from_labels(np.concatenate([toy_labels, toy_labels[:2]]), frames=[0, 4]))
+    found = dict(method.iter_labels(clip))
+    assert list(found) == [0, 1, 2, 3, 4]
+    for t, source in enumerate((0, 0, 0, 1, 1)):  # frame 2 is as far from 0 as from 4, which shows what frame 1 does
+        np.testing.assert_array_equal(found[t], toy_labels[source])
+
+
+def test_the_nearest_labels_of_a_stack_stay_in_their_slice(toy_labels: np.ndarray) -> None:
+    labels = np.stack([toy_labels, toy_labels[::-1]], axis=1)  # (T, Z, Y, X)
+    clip = Clip(labels.astype(np.uint8))
+    method = NearestMask()
+    method.fit(clip, Annotations.from_labels(labels, frames=[0]))
+    found = dict(method.iter_labels(clip, frames=[2]))
+    np.testing.assert_array_equal(found[2], labels[0])
+
+
+# -- the random forest -----------------------------------------------------------------------
+
+
+def test_the_random_forest_finds_bright_objects(toy_movie: np.ndarray, toy_labels: np.ndarray) -> None:
+    noise = np.random.default_rng(0).normal(0, 5, toy_movie.shape)
+    for frames in (toy_movie + noise, np.repeat((toy_movie + noise)[..., None], 3, axis=-1)):  # grey, RGB
+        clip = Clip(frames)
+        forest = RandomForest(seed=1)
+        forest.fit(clip, Annotations.from_labels(toy_labels, frames=[0]))
+        labels = np.stack([frame for _, frame in forest.iter_labels(clip)])
+        assert set(np.unique(labels)) == {0, 1}
+        assert evaluate(labels, toy_labels, skip_frames=[0]).j_mean > 0.7
+
+
+def test_the_random_forest_is_repeatable(toy_movie: np.ndarray, toy_labels: np.ndarray) -> None:
+    def decide() -> np.ndarray:
+        forest = RandomForest(seed=3)
+        forest.fit(Clip(toy_movie), Annotations.from_labels(toy_labels, frames=[0]))
+        return np.stack([frame for _, frame in forest.iter_labels(Clip(toy_movie))])
+
+    np.testing.assert_array_equal(decide(), decide())
+
+
+def test_the_random_forest_learns_from_known_pixels_only(toy_movie: np.ndarray, toy_labels: np.ndarray) -> None:
+    forest = RandomForest()
+    with pytest.raises(ValueError, match="All annotated pixels are foreground"):
+        forest.fit(Clip(toy_movie), Annotations.from_labels(toy_labels, frames=[0], partial=True))
+
+
+def discs(centres: list[tuple[int, int]], shape: tuple[int, int], radius: int) -> np.ndarray:
+    """Labels of discs, each pixel that of the nearest centre."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    apart = np.stack([(y - cy) ** 2 + (x - cx) ** 2 for cy, cx in centres])
+    return np.where(apart.min(0) <= radius**2, apart.argmin(0) + 1, 0)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_the_random_forest_cuts_touching_discs_apart(depth: int) -> None:
+    planes = [discs([(16, 14 + t), (16, 32 + t), (40, 24)], (56, 64), 10) for t in range(2)]
+    labels = np.stack([np.stack([plane] * depth) for plane in planes])  # (T, Z, Y, X)
+    if depth == 1:
+        labels = labels[:, 0]
+    noise = np.random.default_rng(0).normal(0, 4, labels.shape)
+    clip = Clip(100.0 * (labels > 0) + noise)
+    forest = RandomForest(instances=True)
+    forest.fit(clip, Annotations.from_labels(labels, frames=[0]))
+    found = np.stack([frame for _, frame in forest.iter_labels(clip)])
+    assert found.shape == labels.shape
+    scores = evaluate(found, labels, skip_frames=[0], instances=True)
+    assert scores.instances is not None
+    assert scores.instances.at_75.f1 == 1
+
+
+def test_the_random_forest_does_not_learn_from_an_edge_left_unpainted() -> None:
+    centres = [(y, x) for y in range(4, 100, 16) for x in range(4, 100, 16)]
+    truth = discs(centres, (89, 89), 6)
+    painted = truth.copy()
+    for edge in (truth[:1], truth[-1:], truth[:, :1], truth[:, -1:]):
+        painted[np.isin(painted, edge[edge > 0])] = 0
+    clip = Clip(100.0 * (truth > 0)[None])
+    forest = RandomForest()
+    forest.fit(clip, Annotations.from_labels(painted[None]))
+    ((_, found),) = forest.iter_labels(clip)
+    assert ((found > 0) == (truth > 0)).mean() > 0.97
+
+
+# -- the U-Net -------------------------------------------------------------------------------
+
+
+def test_a_unet_gives_logits_of_any_size() -> None:
+    net = UNet(SMALL).eval()
+    with torch.no_grad():
+        assert net(torch.zeros(2, 3, 37, 50)).shape == (2, 2, 37, 50)
+    with pytest.raises(ValueError, match="must be 'plain'"):
+        UNet(NetworkConfig.tiny())
+
+
+def test_a_unet_sees_no_farther_than_its_halo() -> None:
+    net = random_unet(SMALL).net
+    wide = 2 * net.halo + net.stride
+    x = torch.randn(1, 3, wide, wide)
+    middle = slice(net.halo, net.halo + net.stride)
+    changed = torch.randn_like(x)
+    changed[..., : 2 * net.halo + net.stride, : 2 * net.halo + net.stride] = x
+    padded = torch.nn.functional.pad(x, (net.stride,) * 4, value=3.0)
+    with torch.no_grad():
+        whole = net(padded)[..., net.stride :, net.stride :]
+        torch.testing.assert_close(whole[..., middle, middle], net(x)[..., middle, middle])
+
+
+def test_a_new_head_of_a_unet_begins_as_foreground() -> None:
+    net = random_unet(SMALL).net
+    wider = net.with_heads(("foreground", "contour", "distance")).eval()
+    x = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        before, after = net(x), wider(x)
+    torch.testing.assert_close(after[:, :2], before)
+    torch.testing.assert_close(after[:, 2], before[:, 0])
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_a_unet_learns_a_toy_movie(batch_norm: bool) -> None:
+    clip, annotations, truth = toy_clip()
+    tuner = UNetTuner(random_unet(SMALL, batch_norm=batch_norm), quick(), device="cpu")
+    with pytest.raises(RuntimeError, match="no segmenter"):
+        _ = tuner.segmenter
+    labels = tuner.fit(clip, annotations).predict(clip)
+    assert evaluate(labels, truth, skip_frames=[0]).j_mean > 0.8
+
+
+def test_a_unet_learns_instances_with_the_heads_of_ours() -> None:
+    clip, annotations, _ = toy_clip()
+    tuner = UNetTuner(random_unet(SMALL), quick(steps=2, task="look-alike"), device="cpu")
+    segmenter = tuner.fit(clip, annotations)
+    assert segmenter.net.config.heads == ("foreground", "contour", "distance")
+    assert segmenter.meaning.task == "look-alike"
