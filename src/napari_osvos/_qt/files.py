@@ -78,7 +78,7 @@ def command_of(run: Run) -> str:
         "device": wish.device,
         "threads": wish.threads,
         "probabilities": folder / f"probabilities{run.number}.tif" if wish.probabilities else None,
-        "track": False if run.task == "look-alike" and run.tracked is None else None,
+        "track": False if run.task == "look-alike" and not run.follows else None,
     }
     repeats = wish.frames is not None and not run.cut_short and wish.tuning.seconds is None
     if not repeats or wish.frames is None:

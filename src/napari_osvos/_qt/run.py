@@ -38,6 +38,8 @@ class Run:
         Whether it was stopped before learning was over: a command would not learn the same.
     task : str
         What its labels mean, ``look-alike`` or ``distinct``; empty until it is over, or if it was cancelled.
+    follows : bool
+        Whether its objects are, or are being, followed through time.
     tracked : TrackedMovie or None
         Its objects through time, once they are linked.
     """
@@ -54,6 +56,7 @@ class Run:
     segmenter: Path | None = None
     cut_short: bool = False
     task: str = ""
+    follows: bool = False
     tracked: TrackedMovie | None = None
 
     @property

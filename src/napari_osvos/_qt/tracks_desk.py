@@ -85,6 +85,7 @@ class TracksDesk(QObject):
         run = self.last
         if run is None or not self._is_linkable:
             return
+        run.follows = True
         self._section.message.say("Following objects ...")
         previous = self._linkings.get(run.wish.movie.layer)
         self._linking.start(lambda: (run, self._linked(run, previous)))
