@@ -68,6 +68,7 @@ def test_a_run_learns_to_its_last_step_and_keeps_what_it_has_learned(desk: Desk,
     assert segmenter.provenance == last.provenance
 
 
+@pytest.mark.slow
 def test_the_speed_is_measured_as_it_is_asked_for(desk: Desk) -> None:
     desk.engine.calibrate("cpu", 3)
     desk.engine.calibrate("cpu", 2)
