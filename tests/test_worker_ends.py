@@ -35,6 +35,8 @@ from napari_osvos.worker.events import (
     TrainingProgress,
 )
 
+# Each starts engine processes and waits for their end.
+pytestmark = pytest.mark.slow
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
 
@@ -292,9 +294,6 @@ print("once", flush=True)
 from napari_osvos import Annotations, Clip, FineTuneConfig
 from napari_osvos.worker import Engine, Request, client
 import numpy as np
-
-# Each starts engine processes and waits for their end.
-pytestmark = pytest.mark.slow
 over = threading.Event()
 def listen(event):
     if type(event).__name__ == {event!r}:
