@@ -141,8 +141,11 @@ def take_pictures(given: argparse.Namespace) -> None:
         rest(0.05)
         camera.roll(every=0)
     camera.save_film("panel-run")
+    wait(lambda: not panel.tracks_desk.busy)
+    rest(0.5)
+    viewer.layers["annotations"].visible = False
     viewer.dims.set_current_step(0, 16)
-    panel.keep_fold.expand(False)
+    rest(0.5)
     camera.save("panel-result")
     viewer.close()
     QApplication.processEvents()

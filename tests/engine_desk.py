@@ -137,8 +137,10 @@ def at_rest(desk: Desk) -> Iterator[Desk]:
     desk.engine.start()
     until(lambda: desk.engine.is_ready)
     yield desk
+    told = len(desk.log.of(*LAST))
     if desk.engine.is_busy:
         desk.engine.cancel()
+        desk.log.wait_for(*LAST, count=told + 1)  # or the next test would hear of it
     until(lambda: not desk.engine.is_busy)
 
 
