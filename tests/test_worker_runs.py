@@ -31,6 +31,10 @@ from napari_osvos.worker.events import (
 # -- a run, from beginning to end ----------------------------------------------------------------
 
 
+# Each runs in an engine process.
+pytestmark = pytest.mark.slow
+
+
 def test_a_run_learns_previews_and_fills_outwards(desk: Desk) -> None:
     desk.begin(steps=ENDLESS, frame_in_view=3, probabilities=True)
     preview = desk.log.wait_for(Preview)
@@ -68,7 +72,6 @@ def test_a_run_learns_to_its_last_step_and_keeps_what_it_has_learned(desk: Desk,
     assert segmenter.provenance == last.provenance
 
 
-@pytest.mark.slow
 def test_the_speed_is_measured_as_it_is_asked_for(desk: Desk) -> None:
     desk.engine.calibrate("cpu", 3)
     desk.engine.calibrate("cpu", 2)
