@@ -12,7 +12,8 @@ from napari_osvos.baselines import NearestMask, RandomForest
 from napari_osvos.clip import Clip
 from napari_osvos.config import NetworkConfig
 from napari_osvos.evaluation import evaluate
-from napari_osvos.unet import UNet, UNetTuner, random_unet, unet_config
+from napari_osvos.finetune import FineTuner
+from napari_osvos.unet import UNet, random_unet, unet_config
 
 SMALL = unet_config().replace(widths=(8, 12, 16), convolutions=(1, 1, 1))
 
@@ -142,7 +143,7 @@ def test_a_new_head_of_a_unet_begins_as_foreground() -> None:
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_a_unet_learns_a_toy_movie(batch_norm: bool) -> None:
     clip, annotations, truth = toy_clip()
-    tuner = UNetTuner(random_unet(SMALL, batch_norm=batch_norm), quick(), device="cpu")
+    tuner = FineTuner(random_unet(SMALL, batch_norm=batch_norm), quick(), device="cpu")
     with pytest.raises(RuntimeError, match="no segmenter"):
         _ = tuner.segmenter
     labels = tuner.fit(clip, annotations).predict(clip)
@@ -151,7 +152,7 @@ def test_a_unet_learns_a_toy_movie(batch_norm: bool) -> None:
 
 def test_a_unet_learns_instances_with_the_heads_of_ours() -> None:
     clip, annotations, _ = toy_clip()
-    tuner = UNetTuner(random_unet(SMALL), quick(steps=2, task="look-alike"), device="cpu")
+    tuner = FineTuner(random_unet(SMALL), quick(steps=2, task="look-alike"), device="cpu")
     segmenter = tuner.fit(clip, annotations)
     assert segmenter.net.config.heads == ("foreground", "contour", "distance")
     assert segmenter.meaning.task == "look-alike"

@@ -14,7 +14,7 @@ import numpy as np
 from napari_osvos.instances import choose_separation, separation_of_paint
 from napari_osvos.labelling import LabelMeaning, PlaneMaps
 from napari_osvos.task import instances_of
-from napari_osvos.unpainted_edge import unpainted_edge
+from napari_osvos.unpainted_edge import supervised
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,7 +114,7 @@ class RandomForest:
         diameter = annotations.object_diameter()
         samples, classes = [], []
         for p in annotations.planes:
-            known = _known(annotations, p, diameter)
+            known = supervised(annotations, p, diameter)
             samples.append(self._features(clip.plane(p))[known])
             classes.append(annotations.mask(p)[known])
         features, foreground = np.concatenate(samples), np.concatenate(classes)
@@ -133,7 +133,7 @@ class RandomForest:
                 (
                     (self._decide(clip.plane(p)), None, None),
                     instances_of(annotations, p),
-                    _known(annotations, p, diameter),
+                    supervised(annotations, p, diameter),
                 )
                 for p in complete[:MOST_FRAMES_SEPARATED]
             ),
@@ -172,13 +172,3 @@ class RandomForest:
             **{cores: self.threads},
         )
         return features
-
-
-def _known(annotations: Annotations, p: int, diameter: float) -> NDArray[np.bool_]:
-    """Return where plane `p` supervises: not in a band along the edge that was left unpainted."""
-    known = annotations.known(p)
-    band = 0 if annotations.is_partial(p) else unpainted_edge(annotations.labels(p), diameter)
-    if band:
-        known[:band] = known[-band:] = False
-        known[:, :band] = known[:, -band:] = False
-    return known

@@ -185,16 +185,14 @@ class Ours:
         from napari_osvos.config import FineTuneConfig
         from napari_osvos.device import resolve_device
         from napari_osvos.finetune import FineTuner
-        from napari_osvos.unet import UNetTuner, random_unet
+        from napari_osvos.unet import random_unet
 
         quality = "balanced" if cell.method == UNET else cell.method.removesuffix(NO_PARENT)
         task = "look-alike" if cell.instances else "auto"
         config = FineTuneConfig.from_dict({"quality": quality, "seed": cell.seed, "steps": cell.steps, "task": task})
         self.device = resolve_device(cell.device)
-        if cell.method == UNET:
-            self._tuner: FineTuner = UNetTuner(random_unet(seed=cell.seed), config, device=self.device)
-        else:
-            self._tuner = FineTuner(_parent(cell), config, device=self.device)
+        start = random_unet(seed=cell.seed) if cell.method == UNET else _parent(cell)
+        self._tuner = FineTuner(start, config, device=self.device)
 
     def fit(self, clip: Clip, annotations: Annotations) -> None:
         """Fine-tune."""

@@ -33,7 +33,7 @@ from napari_osvos.shading import shading_direction
 from napari_osvos.snapping import fitting_cut
 from napari_osvos.task import MOST_CLASSES, Task, choose_task, instances_of, label_values
 from napari_osvos.training import TrainingStep, WeightAverage, cosine, training_steps
-from napari_osvos.unpainted_edge import unpainted_edge
+from napari_osvos.unpainted_edge import supervised
 
 # So many updates apart, and four times at most, the annotated frames are predicted to draw crops where they are wrong.
 STEPS_PER_LOOK = 40
@@ -118,7 +118,7 @@ class FineTuner:
         """
         if self.net is None or self._average is None:
             raise RuntimeError("There is no segmenter before the first step of fine-tuning.")
-        net = OSVOSNet(self.net.config)
+        net = copy.deepcopy(self.net)
         net.load_state_dict(self._average.average)
         predict = PredictConfig(flips=self.config.quality == "best" and self.augment.flip)
         return Segmenter(net, self.zoom, self.threshold, predict, self._provenance, self.device, self.meaning)
@@ -173,7 +173,7 @@ class FineTuner:
             PaintedPlane(
                 plane,
                 instances_of(annotations, p) if alike else annotations.labels(p),
-                _known(annotations, p, diameter),
+                supervised(annotations, p, diameter),
                 annotations.is_partial(p),
             )
             for p, plane in planes.items()
@@ -388,15 +388,3 @@ def _check_contrast(clip: Clip, planes: Mapping[int, np.ndarray]) -> None:
         numbers = spell([clip.frame_numbers[p // clip.depth] for p in planes])
         what = f"has the value {values.pop():g}" if values else "is NaN or infinite"
         raise ValueError(f"{clip.name} shows nothing where it is painted: every pixel of frame {numbers} {what}.")
-
-
-def _known(annotations: Annotations, p: int, diameter: float) -> np.ndarray:
-    """Return where plane `p` supervises: not in a band along the edge that was left unpainted."""
-    known = annotations.known(p)
-    if not annotations.is_partial(p):
-        band = unpainted_edge(annotations.labels(p), diameter)
-        if band:
-            inner = np.zeros_like(known)
-            inner[band:-band, band:-band] = True
-            known &= inner
-    return known

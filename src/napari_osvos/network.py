@@ -18,6 +18,7 @@ finest side output yields 2 x 2 logits per position, which restores full resolut
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -219,7 +220,7 @@ class OSVOSNet(nn.Module):
         modules = [*self.lateral, *self.side_prep, *self.fuse]
         return [p for module in modules for p in module.parameters()]
 
-    def with_heads(self, heads: Sequence[str]) -> OSVOSNet:
+    def with_heads(self, heads: Sequence[str]) -> Self:
         """Return a copy with other heads on the same trunk and side outputs.
 
         A head that is there keeps its weights; a new one begins with those of the foreground.
@@ -229,7 +230,7 @@ class OSVOSNet(nn.Module):
         heads : sequence of str
             As `NetworkConfig.heads`.
         """
-        net = OSVOSNet(self.config.replace(heads=tuple(heads)))
+        net = type(self)(self.config.replace(heads=tuple(heads)), self.batch_norm)
         net.load_state_dict({k: v for k, v in self.state_dict().items() if not k.startswith("fuse.")}, strict=False)
         mine = self.config.heads
         origin = [mine.index(head) if head in mine else self.config.foreground[0] for head in heads]

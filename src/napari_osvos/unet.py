@@ -15,19 +15,15 @@ Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image 
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_osvos.config import NetworkConfig, PredictConfig
-from napari_osvos.finetune import FineTuner
+from napari_osvos.config import NetworkConfig
 from napari_osvos.network import ConvBlock, OSVOSNet
 from napari_osvos.parent import ParentNetwork
-from napari_osvos.segmenter import Segmenter
 
 
 class Rise(nn.Module):
@@ -91,29 +87,6 @@ class UNet(OSVOSNet):
         for rise, skip in zip(reversed(self.side_prep), reversed(skips[:-1]), strict=True):
             x = rise(x, skip)
         return [x]
-
-    def with_heads(self, heads: Sequence[str]) -> UNet:
-        """Return a copy with other heads; see `OSVOSNet.with_heads`."""
-        net = UNet(self.config.replace(heads=tuple(heads)), self.batch_norm)
-        net.load_state_dict({k: v for k, v in self.state_dict().items() if not k.startswith("fuse.")}, strict=False)
-        mine = self.config.heads
-        origin = [mine.index(head) if head in mine else self.config.foreground[0] for head in heads]
-        net.fuse[0].load_state_dict({k: v[origin] for k, v in self.fuse[0].state_dict().items()})
-        device = next(self.parameters()).device
-        return net.to(device).to(memory_format=torch.channels_last)
-
-
-class UNetTuner(FineTuner):
-    """Trains a `UNet` as a `FineTuner` trains an `OSVOSNet`."""
-
-    @property
-    def segmenter(self) -> Segmenter:
-        """The segmenter as it stands; see `FineTuner.segmenter`."""
-        if self.net is None or self._average is None:
-            raise RuntimeError("There is no segmenter before the first step of training.")
-        net = copy.deepcopy(self.net)
-        net.load_state_dict(self._average.average)
-        return Segmenter(net, self.zoom, self.threshold, PredictConfig(), self._provenance, self.device, self.meaning)
 
 
 def random_unet(config: NetworkConfig | None = None, seed: int = 0, batch_norm: bool = False) -> ParentNetwork:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from skimage.measure import label
 
+from napari_osvos.annotations import Annotations
+
 # Objects that chance would have put across the edge, from which on their absence is no chance:
 # at three, a Poisson count is 0 in one case of twenty.
 EXPECTED_AT_EDGE = 3.0
@@ -41,3 +43,26 @@ def unpainted_edge(labels: np.ndarray, diameter: float) -> int:
     objects = int(label(labels, connectivity=1).max())
     expected = 2 * objects * diameter * (1 / height + 1 / width)
     return margin if expected >= EXPECTED_AT_EDGE else 0
+
+
+def supervised(annotations: Annotations, p: int, diameter: float) -> np.ndarray:
+    """Return where a plane says anything: what is known of it, without the band along the edge that was left unpainted.
+
+    Parameters
+    ----------
+    annotations : Annotations
+    p : int
+        Plane.
+    diameter : float
+        Of typical objects, in pixels.
+
+    Returns
+    -------
+    (Y, X) bool array
+    """
+    known = annotations.known(p)
+    band = 0 if annotations.is_partial(p) else unpainted_edge(annotations.labels(p), diameter)
+    if band:
+        known[:band] = known[-band:] = False
+        known[:, :band] = known[:, -band:] = False
+    return known
