@@ -159,3 +159,10 @@ def test_the_door_loads_neither_torch_nor_heavy_libraries() -> None:
     asking = f"import sys, napari_osvos.exporting; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", asking], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_kind_that_does_not_exist_is_no_folder_of_that_name() -> None:
+    with pytest.raises(ValueError, match="There is no export named 'csv'; there are ctc, geff, tracks"):
+        export_kind("csv:cells.csv")
+    assert export_kind("C:/cells.csv")[0] == "measurements"
+    assert export_kind("runs/a:b.csv")[0] == "measurements"

@@ -82,7 +82,7 @@ def export_kind(path: str | Path, kind: str | None = None) -> tuple[str, Path]:
         If there is no such kind, or the ending is that of none.
     """
     before, colon, after = str(path).partition(":")
-    if kind is None and colon and before in EXPORTS:
+    if kind is None and colon and len(before) > 1 and before.isalnum():  # a lone letter is a drive of Windows
         kind, path = before, after
     path = Path(path)
     if kind is not None:
