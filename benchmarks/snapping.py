@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from napari_osvos.annotations import Annotations
-from napari_osvos.benchmark import read_movies
+from napari_osvos.benchmark_movies import read_movies
 from napari_osvos.config import FineTuneConfig
 from napari_osvos.evaluation import evaluate
 from napari_osvos.finetune import FineTuner

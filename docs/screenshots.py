@@ -108,7 +108,7 @@ def main() -> None:
 def take_pictures(given: argparse.Namespace) -> None:
     """Go the way of the tutorial."""
     import napari
-    from qtpy.QtWidgets import QApplication
+    from qtpy.QtWidgets import QApplication, QScrollArea
 
     viewer = napari.Viewer(show=True)
     viewer.theme = given.theme
@@ -147,6 +147,10 @@ def take_pictures(given: argparse.Namespace) -> None:
     viewer.dims.set_current_step(0, 16)
     rest(0.5)
     camera.save("panel-result")
+    panel.next_part.desk.go_next()
+    scroll = panel.findChild(QScrollArea)
+    scroll.verticalScrollBar().setValue(panel.next.mapTo(scroll.widget(), panel.next.rect().topLeft()).y() - 250)
+    camera.save("panel-next")
     viewer.close()
     QApplication.processEvents()
 

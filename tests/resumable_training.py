@@ -11,7 +11,7 @@ from toy_clip import toy_frames
 
 from napari_osvos.config import ParentConfig
 from napari_osvos.intensity import IntensityScale
-from napari_osvos.parent import train_parent
+from napari_osvos.parent_training import train_parent
 from napari_osvos.sampling import Source
 from napari_osvos.training import TrainingStep
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_osvos.annotations import Annotations
+from napari_osvos.annotations import CORRECTED_WEIGHT, Annotations
 from napari_osvos.clip import Clip
 from napari_osvos.labels import Labels, frame_positions
 
@@ -40,8 +40,9 @@ def test_frames_are_chosen_by_number(drawn: Drawn) -> None:
     assert Annotations.from_labels(labels, frames=[8, 9]).frames == (1, 2)  # 9 was looked at and is empty
     with pytest.raises(ValueError, match=r"^the labels has no frame 7; its frames are 5, 8, 9.$"):
         Annotations.from_labels(labels, frames=[7])
-    with pytest.raises(ValueError, match=r"has no frame 6"):
-        Annotations.from_labels(labels, partial=[6])
+    for option in ("partial", "corrected"):
+        with pytest.raises(ValueError, match=r"has no frame 6"):
+            Annotations.from_labels(labels, **{option: [6]})  # type: ignore[arg-type]
 
 
 def test_a_single_frame_takes_the_number_that_is_named(drawn: Drawn) -> None:
@@ -49,7 +50,7 @@ def test_a_single_frame_takes_the_number_that_is_named(drawn: Drawn) -> None:
     assert annotations.frames == (2,)
 
 
-@pytest.mark.parametrize("option", ["frames", "partial"])
+@pytest.mark.parametrize("option", ["frames", "partial", "corrected"])
 @pytest.mark.parametrize("numbers", [0, [0.0], ["0"]])
 def test_what_is_no_list_of_frame_numbers_is_refused(drawn: Drawn, option: str, numbers: Any) -> None:
     sentence = f"{option} is {numbers!r}; it must be a list of frame numbers, such as [0, 40]."
@@ -91,6 +92,24 @@ def test_in_partial_frames_only_paint_is_known(drawn: Drawn) -> None:
     assert all(map(Annotations.from_labels(labels, partial=True).is_partial, (0, 1)))
     with pytest.raises(ValueError, match=r"The background label is 0"):
         Annotations.from_labels(labels, partial=True, background_label=0)
+
+
+def test_corrected_frames_weigh_more(drawn: Drawn) -> None:
+    labels = Labels(drawn("1.", "2.", "3."), frame_numbers=[5, 8, 9])
+    annotations = Annotations.from_labels(labels, corrected=[8])
+    assert [annotations.weight(p) for p in annotations] == [1.0, CORRECTED_WEIGHT, 1.0] == [1.0, 2.0, 1.0]
+    aligned = annotations.aligned_to(movie(10, 1, 2))
+    assert {p: aligned.weight(p) for p in aligned} == {5: 1.0, 8: 2.0, 9: 1.0}
+    stack = np.stack([drawn(".", "1", "1"), drawn(".", ".", "2")])
+    assert [p for p, paint in Annotations.from_labels(stack, corrected=[0]).items() if paint.weight == 2] == [1, 2]
+
+
+def test_a_frame_shows_the_paint_of_all_its_slices(drawn: Drawn) -> None:
+    labels = np.stack([drawn(".", "7", "."), drawn(".", ".", ".")])
+    annotations = Annotations.from_labels(labels)
+    np.testing.assert_array_equal(annotations.frame_labels(0), labels[0])
+    assert annotations.frame_labels(0).dtype == np.int32
+    assert not annotations.frame_labels(1).any()
 
 
 def test_partial_paint_must_show_background_somewhere(drawn: Drawn) -> None:

@@ -86,7 +86,7 @@ def test_tensors_and_header_come_back_bit_equal(tmp_path: Path) -> None:
 
 
 def test_a_network_comes_back_bit_equal(file: Path) -> None:
-    net, header = load_network(file, "parent")
+    net, header, _ = load_network(file, "parent")
     assert net.config == NetworkConfig.tiny()
     assert header == HEADER
     assert all(torch.equal(value, _weights()[name]) for name, value in net.state_dict().items())

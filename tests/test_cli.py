@@ -19,17 +19,16 @@ import pytest
 import tifffile
 from toy_files import QUICK, ToyFiles, write_toy_files
 
-from napari_osvos import Segmenter, read_labels, write_labels
+from napari_osvos import Segmenter, finetune, read_labels, write_labels
 from napari_osvos.cli import build_parser, main
 from napari_osvos.cli.console import Console, duration
 from napari_osvos.cli.options import frame_numbers, settings_of
 from napari_osvos.cli.stages import check_disk
 from napari_osvos.clip import Clip
 from napari_osvos.config import FineTuneConfig
-from napari_osvos.finetune import FineTuner
 from napari_osvos.machine import check_space, peak_memory, replacing
 
-VERBS = ("segment", "fine-tune", "predict", "evaluate", "train-parent", "benchmark", "info", "demo")
+VERBS = ("segment", "fine-tune", "predict", "suggest", "evaluate", "train-parent", "benchmark", "info", "demo")
 
 
 @pytest.fixture
@@ -252,7 +251,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
 
 def test_too_little_disk_is_found_before_training(tmp_path: Path) -> None:
     movie = Clip(np.broadcast_to(np.uint8(0), (100_000, 20_000, 20_000)))  # takes no memory
-    given = argparse.Namespace(output=tmp_path / "labels.tif", probabilities=None)
+    given = argparse.Namespace(output=tmp_path / "labels.tif", probabilities=None, uncertainty=None)
     with pytest.raises(OSError, match=r"needs 12000\.0 GB of disk and .* are free"):
         check_disk(given, movie, range(100_000))
     check_space(tmp_path / "not" / "yet" / "there.tif", 10)
@@ -425,8 +424,8 @@ def test_ctrl_c_lets_the_threshold_be_fitted_unless_pressed_twice(
         yield advance
 
     fitted = []
-    fit = FineTuner._fitting_threshold
-    monkeypatch.setattr(FineTuner, "_fitting_threshold", lambda *given: fitted.append(True) or fit(*given))
+    fit = finetune.look_back
+    monkeypatch.setattr(finetune, "look_back", lambda *given: fitted.append(True) or fit(*given))
     monkeypatch.setattr(Console, "progress", pressing)
     before = signal.getsignal(signal.SIGINT)
     saved = toy.folder / "kept.osvos"

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from toy_files import write_cells
 
-from napari_osvos import NetworkConfig, ParentNetwork, Segmenter, read_labels, write_labels
+from napari_osvos import Segmenter, read_labels, write_labels
 from napari_osvos.cli import main
 from napari_osvos.ctc_folder import read_ctc_folder
 from napari_osvos.geff_file import read_geff
@@ -201,27 +202,7 @@ def test_stacks_need_a_pixel_size_along_z(tmp_path: Path, capsys: pytest.Capture
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a movie of three discs, of which one divides after frame 2, its truth, and a tiny parent."""
-    folder = tmp_path_factory.mktemp("cells")
-    y, x = np.mgrid[:64, :64]
-    truth = np.zeros((5, 64, 64), np.uint16)
-    for t, frame in enumerate(truth):
-        for id, (cy, cx) in enumerate([(16 + t, 14), (46, 16 + t), (32, 46)], start=1):
-            if id < 3 or t < 3:
-                frame[(y - cy) ** 2 + (x - cx) ** 2 <= 49] = id
-        if t >= 3:
-            frame[(y - 24 + t) ** 2 + (x - 46) ** 2 <= 30] = 4
-            frame[(y - 40 - t) ** 2 + (x - 46) ** 2 <= 30] = 5
-    noise = np.random.default_rng(0).normal(0, 6, truth.shape)
-    frames = (50 + 120 * (truth > 0) + noise).clip(0, 255).astype(np.uint8)
-    tifffile.imwrite(folder / "movie.tif", frames, imagej=True, metadata={"axes": "TYX"})
-    write_labels(folder / "truth.tif", truth)
-    painted = np.zeros_like(truth)
-    painted[0] = np.array([0, 7, 30, 2, 0, 0])[truth[0]]
-    painted[4] = np.array([0, 7, 30, 0, 11, 12])[truth[4]]
-    write_labels(folder / "painted.tif", painted)
-    ParentNetwork.random(NetworkConfig.tiny(), seed=0).save(folder / "tiny.safetensors")
-    return folder
+    return write_cells(tmp_path_factory.mktemp("cells"))
 
 
 @pytest.fixture(scope="module")

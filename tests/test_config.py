@@ -108,7 +108,7 @@ def test_a_config_cannot_be_changed() -> None:
 
 
 def test_the_recipe_of_a_parent_is_that_of_the_bundled_one() -> None:
-    assert ParentConfig().to_dict() == ParentNetwork.bundled("lite").card["recipe"]
+    assert ParentConfig.from_dict(ParentNetwork.bundled("lite").card["recipe"]) == ParentConfig()
 
 
 def test_each_quality_has_its_steps() -> None:

@@ -25,6 +25,7 @@ needs_av = pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="th
     [
         ("out/02_RES", "ctc", "out/02_RES"),
         ("ctc:run.v2", "ctc", "run.v2"),
+        ("davis:results/bear", "davis", "results/bear"),
         ("cells.geff", "geff", "cells.geff"),
         ("cells.csv", "measurements", "cells.csv"),
         ("cells.tracks.csv", "tracks", "cells.tracks.csv"),
@@ -148,7 +149,7 @@ def test_an_interrupted_write_leaves_the_old_labels(tmp_path: Path, name: str) -
 
 
 def test_every_kind_says_what_it_is() -> None:
-    assert list(EXPORTS) == ["ctc", "geff", "tracks", "measurements", "mp4", "gif", "tif", "zarr"]
+    assert list(EXPORTS) == ["ctc", "geff", "tracks", "measurements", "mp4", "gif", "tif", "zarr", "davis"]
     assert all(kind.says for kind in EXPORTS.values())
 
 

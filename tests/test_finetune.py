@@ -10,11 +10,14 @@ import pytest
 import torch
 from toy_clip import VARIED, first_frame, overlap, quick, tiny_parent, toy_clip, toy_frames
 
+from napari_osvos import finetune
 from napari_osvos.annotations import Annotations
 from napari_osvos.checkpoint import weights_digest
 from napari_osvos.clip import Clip
 from napari_osvos.config import AugmentConfig, FineTuneConfig, NetworkConfig
-from napari_osvos.finetune import FineTuner, PaintedPlane
+from napari_osvos.finetune import FineTuner
+from napari_osvos.output_fitting import LookBack, look_back
+from napari_osvos.painted_plane import PaintedPlane
 from napari_osvos.parent import ParentNetwork
 from napari_osvos.segmenter import Segmenter, movie_intensity
 
@@ -253,6 +256,20 @@ def test_published_learns_from_whole_frames(network: str) -> None:
     assert weights_digest(segmenter.net.state_dict()) == weights_digest(tuner.net.state_dict())
 
 
+def test_an_update_as_published_may_take_the_gradients_of_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, annotations, _ = toy_clip()
+    passes: list[int] = []
+    plain = finetune.published_loss
+
+    def counting(*given: Any) -> Any:
+        loss = plain(*given)
+        return lambda number, progress: (passes.append(number), loss(number, progress))[1]
+
+    monkeypatch.setattr(finetune, "published_loss", counting)
+    assert len(list(_tuner(quality="published", steps=3, passes=5).steps(clip, annotations))) == 3
+    assert passes == list(range(15))
+
+
 def test_best_averages_mirror_images() -> None:
     clip, annotations, _ = toy_clip()
     assert _tuner(quality="best", steps=1).fit(clip, annotations).config.flips
@@ -286,11 +303,13 @@ def test_the_threshold_undoes_the_balance() -> None:
     next(tuner.steps(clip, annotations), None)
 
 
-def test_the_user_may_end_it_early_and_the_threshold_is_fitted_all_the_same() -> None:
+def test_the_user_may_end_it_early_and_the_threshold_is_fitted_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     clip, annotations, _ = toy_clip()
     tuner = _tuner(steps=50)
-    done, fitted = [], []
-    tuner._fitting_threshold = lambda *given: fitted.append(given) or 0.55  # type: ignore[func-returns-value, method-assign]
+    done: list[int] = []
+    fitted: list[Any] = []
+    look = LookBack(0.55, None, {})
+    monkeypatch.setattr("napari_osvos.finetune.look_back", lambda *given: (fitted.append(given), look)[1])
     for step in tuner.steps(clip, annotations):
         done.append(step.step)
         if step.step == 7:
@@ -308,9 +327,9 @@ def test_the_threshold_follows_where_the_painter_draws_the_border(wanted: float)
     segmenter = tuner.fit(clip, annotations)
     intensity = movie_intensity(clip, segmenter.net.config.intensities)
     probability = segmenter.plane_probability(clip.plane(0), intensity)
-    tuner.threshold = 0.5
-    frame = PaintedPlane(clip.plane(0), probability >= wanted, np.ones(probability.shape, bool), partial=False)
-    assert tuner._fitting_threshold([frame], intensity) == pytest.approx(wanted, abs=1e-4)
+    segmenter.threshold = 0.5
+    frame = PaintedPlane(clip.plane(0), probability >= wanted, np.ones(probability.shape, bool))
+    assert look_back(segmenter, [frame], intensity).threshold == pytest.approx(wanted, abs=1e-4)
 
 
 def test_the_threshold_stays_where_only_strokes_are_painted() -> None:

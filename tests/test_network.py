@@ -79,7 +79,7 @@ def test_a_preview_trains_heads_only(config: NetworkConfig) -> None:
 
 def test_fuse_and_upsampling_commute() -> None:
     net = _network(NARROW_VGG16)
-    sides = net.side_outputs(_noise(2, 3, 64, 48))
+    sides = net.side_outputs(net.features(_noise(2, 3, 64, 48)))
     assert [s.shape[-2:] for s in sides] == [(32, 24), (16, 12), (8, 6), (4, 3)]
     upsampled = [F.interpolate(side, size=(64, 48), mode="bilinear") for side in sides]
     weight = torch.cat([fuse.weight for fuse in net.fuse], 1)

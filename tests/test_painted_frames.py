@@ -120,6 +120,20 @@ def test_partial_frames_are_remembered_while_unpainted(labels: np.ndarray) -> No
     assert painted.partial == {2}
 
 
+def test_accepted_and_corrected_frames_are_remembered_while_unpainted(labels: np.ndarray) -> None:
+    painted = PaintedFrames(labels, AXES)
+    painted.set_accepted(1)
+    painted.set_corrected(1)
+    painted.set_corrected(2)
+    look_at_all(painted)
+    assert painted.frames == (PaintedFrame(1, 2, accepted=True, corrected=True), PaintedFrame(4, 2))
+    assert (painted.accepted, painted.corrected) == ({1}, {1, 2})
+    painted.set_accepted(1, False)
+    assert painted.frames[0] == PaintedFrame(1, 2, corrected=True)
+    annotations = annotations_of(painted.copies(), AXES, corrected=painted.corrected)
+    assert [annotations.weight(p) for p in annotations] == [2.0, 1.0]
+
+
 def test_frames_that_were_marked_are_finished_and_the_others_wait_on(labels: np.ndarray) -> None:
     painted = PaintedFrames(labels, AXES)
     painted.mark_changed([4])

@@ -22,7 +22,9 @@ from toy_clip import tiny_parent
 from napari_osvos.checkpoint import read_header, save_tensors, weights_digest
 from napari_osvos.config import NetworkConfig, ParentConfig
 from napari_osvos.intensity import IntensityScale
-from napari_osvos.parent import ParentNetwork, ParentTraining, plot_losses, train_parent
+from napari_osvos.parent import ParentNetwork
+from napari_osvos.parent_log import plot_losses
+from napari_osvos.parent_training import ParentTraining, train_parent
 from napari_osvos.sampling import KNOWN, MASK, Source
 from napari_osvos.stills import find_still_sets, read_still_sets, simulated_sources, still_source
 

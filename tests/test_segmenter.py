@@ -66,7 +66,7 @@ def test_tiles_equal_the_whole(config: NetworkConfig, shape: tuple[int, int], zo
     frame = _noise(1, *shape)
     whole, tiled = (_segmenter(config, zoom, tile=tile, flips=flips) for tile in (4096, 64))
     parts: list[tuple[int, ...]] = []
-    tiled.net.register_forward_pre_hook(lambda module, inputs: parts.append(tuple(inputs[0].shape)))
+    tiled.net.stages[0].register_forward_pre_hook(lambda module, inputs: parts.append(tuple(inputs[0].shape)))
     expected, found = _probability(whole, frame), _probability(tiled, frame)
     assert len(parts) > (4 if flips else 1)  # there were several tiles
     np.testing.assert_allclose(found, expected, atol=2e-6)
@@ -185,7 +185,7 @@ def test_frames_come_in_the_order_asked_for_and_each_alone() -> None:
 def test_a_frame_is_predicted_when_it_is_asked_for() -> None:
     clip, segmenter = Clip(_noise(3, 20, 24)), _segmenter()
     calls: list[int] = []
-    segmenter.net.register_forward_pre_hook(lambda module, inputs: calls.append(1))
+    segmenter.net.stages[0].register_forward_pre_hook(lambda module, inputs: calls.append(1))
     frames = segmenter.iter_frames(clip)
     assert len(calls) == 0
     next(frames)

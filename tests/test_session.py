@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_osvos.session import FOLDER_VARIABLE, PAINTING, MovieFacts, SessionFolder, default_root, find_recoverable
+from napari_osvos.movie_facts import MovieFacts
+from napari_osvos.session import FOLDER_VARIABLE, PAINTING, SessionFolder, default_root, find_recoverable
 
 SHAPE = (24, 32, 40)
 MOVIE = MovieFacts("movie.tif", None, SHAPE, "uint8")
@@ -259,18 +260,17 @@ def test_a_failed_save_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest
     assert [path.name for path in (session.path / "frames").iterdir() if path.name.startswith(".")] == []
 
 
-def test_rounds(tmp_path: Path) -> None:
+def test_where_the_segmenter_of_a_round_is_kept(tmp_path: Path) -> None:
     session = begin(tmp_path)
-    assert session.rounds == ()
-    for number in (2, 1):
-        session.segmenter_path(number).write_bytes(b"weights")
-        session.save_round(number, {"frames": [number], "seconds": 1.5})
-    assert session.rounds == (1, 2)
-    facts = session.segmenter_path(2).with_suffix(".json")
-    assert json.loads(facts.read_text()) == {"frames": [2], "seconds": 1.5}
+    assert session.rounds.is_empty
+    path = session.segmenter_path(2)
+    assert path.parent.is_dir()
+    path.write_bytes(b"weights")
+    assert session.rounds.segmenters == (2,)
+    assert session.rounds.segmenter(2) == path
 
 
-@pytest.mark.parametrize("name", ["round01.osvos", "cells masks 1.zarr/zarr.json", "round01.json"])
+@pytest.mark.parametrize("name", ["round01.osvos", "round01-masks.zarr/zarr.json", "round01.json"])
 def test_what_a_run_has_written_outlives_the_session(tmp_path: Path, name: str) -> None:
     session = begin(tmp_path)
     written = session.segmenter_path(1).parent / name

@@ -23,7 +23,7 @@ from napari_osvos.config import AugmentConfig, NetworkConfig, ParentConfig
 from napari_osvos.finetune import FineTuner
 from napari_osvos.intensity import IntensityScale
 from napari_osvos.network import OSVOSNet
-from napari_osvos.parent import ParentTraining
+from napari_osvos.parent_training import ParentTraining
 from napari_osvos.sampling import Source
 from napari_osvos.training import TrainingStep, WeightAverage, cosine, training_steps
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -15,7 +16,9 @@ from toy_clip import quick, toy_frames
 from napari_osvos.annotations import Annotations
 from napari_osvos.clip import Clip
 from napari_osvos.config import PredictConfig
+from napari_osvos.expected_accuracy import ExpectedAccuracy
 from napari_osvos.segmenter import PERCENTILES
+from napari_osvos.suggest import Suggestion
 from napari_osvos.worker import events
 from napari_osvos.worker.calibration import Calibration
 from napari_osvos.worker.controls import Controls, FillingStopped, RunCancelled
@@ -86,13 +89,15 @@ def test_a_request_arrives_as_it_was(mailbox: Mailbox) -> None:
     paint = truth.copy()
     paint[1, :5] = 2
     paint[2, :5] = 9
-    annotations = Annotations.from_labels(paint, frames=(0, 1, 2), partial=(1,), background_label=2, void_label=9)
+    options = {"partial": (1,), "corrected": (2,), "background_label": 2, "void_label": 9}
+    annotations = Annotations.from_labels(paint, frames=(0, 1, 2), **options)
     clip = Clip(frames, frame_numbers=(3, 5, 7, 9), name="a movie")
     request = Request(
         clip, annotations, quick(seed=3), PredictConfig(flips=True), "tiny.safetensors", device="cpu", threads=2,
         frame_in_view=2, probabilities=True, keep=Path("kept.osvos"), movie_token="a",
+        accepted=frozenset({0, 2}), uncertainty=True,
     )  # fmt: skip
-    order = unpack_request(pack_request(request, Wishes(4, 7, 2), mailbox))
+    order = unpack_request(json.loads(json.dumps(pack_request(request, Wishes(4, 7, 2), mailbox))))
     assert mailbox.unread() == 0
     assert (order.wishes, order.tuning, order.prediction) == (Wishes(4, 7, 2), request.tuning, request.prediction)
     assert (order.parent, order.start, order.device, order.threads) == (
@@ -102,12 +107,14 @@ def test_a_request_arrives_as_it_was(mailbox: Mailbox) -> None:
         2,
     )
     assert (order.probabilities, order.keep) == (True, Path.cwd() / "kept.osvos")
+    assert (order.accepted, order.uncertainty) == ({0, 2}, True)
     assert order.movie == Movie("a", "a movie", (4, 40, 56, 1), "|u1", (3, 5, 7, 9))
     assert order.annotations is not None
     assert order.annotations.planes == annotations.planes
     assert (order.annotations.frame_numbers, order.annotations.depth) == (annotations.frame_numbers, 1)
     for p in annotations:
         assert order.annotations.is_partial(p) == annotations.is_partial(p)
+        assert order.annotations.weight(p) == annotations.weight(p) == (2.0 if p == 2 else 1.0)
         assert order.annotations[p].labels.dtype == annotations[p].labels.dtype
         np.testing.assert_array_equal(order.annotations.labels(p), annotations.labels(p))
         np.testing.assert_array_equal(order.annotations.known(p), annotations.known(p))
@@ -120,18 +127,25 @@ def test_events_arrive_as_they_were(mailbox: Mailbox) -> None:
         events.Calibrated(Calibration("cpu", 0.1, 0.2), "auto", None, "CPU, 2 threads"),
         events.TrainingProgress(1, 2, 0.5, 0.1, 0.2),
         events.TrainingDone(3, 0.5, False, Path("a.osvos")),
+        events.TrainingDone(3, 0.5, False, None, ("A remark.", "Another.")),
         events.Finished(3, 1.0, True, {"parent": {"name": "lite"}}),
+        events.Finished(
+            3, 1.0, False, {}, (Suggestion(7, 0.5, 0.25, "borders uncertain"),), ExpectedAccuracy(0.9, 0.8, 0.95)
+        ),
         events.Failed("A sentence.", "Traceback"),
         events.Cancelled(),
     ]
     for event in told:
-        assert unpack_event(pack_event(event, mailbox)) == event
-    frame = events.FrameDone(2, labels, labels.astype(np.float32), 0.9, 1, 3, 2.0)
+        assert unpack_event(json.loads(json.dumps(pack_event(event, mailbox)))) == event
+    frame = events.FrameDone(2, labels, labels.astype(np.float32), 0.9, 1, 3, 2.0, labels.astype(np.float16))
     there = unpack_event(pack_event(frame, mailbox))
     assert isinstance(there, events.FrameDone)
     np.testing.assert_array_equal(there.labels, labels)
     np.testing.assert_array_equal(there.probability, labels)
     assert there.probability.dtype == np.float32
+    assert there.uncertainty is not None
+    np.testing.assert_array_equal(there.uncertainty, labels)
+    assert there.uncertainty.dtype == np.float16
     assert mailbox.unread() == 0
 
 

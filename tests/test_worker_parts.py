@@ -20,7 +20,7 @@ from toy_clip import overlap, quick, tiny_parent, toy_clip
 from napari_osvos.clip import Clip
 from napari_osvos.config import FineTuneConfig
 from napari_osvos.finetune import FineTuner
-from napari_osvos.segmenter import Segmenter
+from napari_osvos.segmenter import Segmenter, pixel_uncertainty
 from napari_osvos.worker import events, gpu
 from napari_osvos.worker.__main__ import Tasks, WholeLines
 from napari_osvos.worker.calibration import Calibration, estimated_seconds, expected_zoom
@@ -58,6 +58,8 @@ def test_requests_that_cannot_be_are_refused() -> None:
         Request(clip, annotations, z_in_view=1)
     with pytest.raises(ValueError, match="number of threads is 0"):
         Request(clip, annotations, threads=0)
+    with pytest.raises(ValueError, match="An accepted frame is 3; toy has frames 0 to 2"):
+        Request(clip, annotations, accepted=frozenset({1, 3}))
 
 
 def test_the_estimate_can_be_worked_out_by_hand() -> None:
@@ -173,12 +175,12 @@ class SmallMemory(torch.nn.Module):
         super().__init__()
         self.net, self.largest = net, largest
         self.config, self.halo, self.stride, self.pad = net.config, net.halo, net.stride, net.pad
+        self.side_outputs, self.fused = net.side_outputs, net.fused
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def features(self, x: torch.Tensor) -> Any:
         if max(x.shape[-2:]) > self.largest:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        out: torch.Tensor = self.net(x)
-        return out
+        return self.net.features(x)
 
 
 def _filled(net: Any, frames: np.ndarray) -> list[np.ndarray]:
@@ -198,6 +200,36 @@ def test_where_memory_is_short_tiles_are_smaller_and_the_labels_the_same() -> No
         np.testing.assert_allclose(one, other, atol=1e-5)
     with pytest.raises(torch.OutOfMemoryError):
         _filled(SmallMemory(net, 100), frames)
+
+
+class Seen:
+    """A review that keeps what it is shown."""
+
+    def __init__(self) -> None:
+        self.frames: list[int] = []
+
+    def add(self, prediction: Any) -> None:
+        self.frames.append(prediction.frame)
+
+
+@pytest.mark.parametrize(("accepted", "filled"), [((), [0, 1, 2]), ((1,), [0, 2]), ((0, 1, 2), [])])
+def test_accepted_frames_are_not_predicted(accepted: tuple[int, ...], filled: list[int]) -> None:
+    controls, seen, told = Controls(), Seen(), []
+    clip, planes, asked = remote(toy_clip()[0], controls)
+    segmenter = Segmenter(tiny_parent().net, device="cpu")
+    filling = Filling(segmenter, clip, planes, controls, accepted=accepted, review=seen)  # type: ignore[arg-type]
+    assert filling.run(told.append, probabilities=True, uncertainty=True) is False
+    assert [event.frame for event in told] == seen.frames == filled
+    assert {event.total for event in told} <= {len(filled)}
+    assert bool(asked) == bool(filled)
+    for event in told:
+        np.testing.assert_array_equal(event.uncertainty, pixel_uncertainty(event.probability))
+
+
+def test_the_uncertainty_of_a_pixel_can_be_worked_out_by_hand() -> None:
+    uncertainty = pixel_uncertainty(np.array([[0.0, 0.25, 0.5, 1.0]], np.float32))
+    assert uncertainty.dtype == np.float16
+    np.testing.assert_array_equal(uncertainty, [[0, 0.5, 1, 0]])
 
 
 # -- what is said when something goes wrong ------------------------------------------------------

@@ -141,6 +141,30 @@ def test_a_kept_segmenter_is_applied_without_paint(desk: Desk, tmp_path: Path) -
     assert all((event.labels == labels[event.frame]).all() for event in desk.log.of(FrameDone))
 
 
+def test_accepted_frames_are_not_predicted_and_annotated_ones_not_suggested(desk: Desk, tmp_path: Path) -> None:
+    _, truth = toy_frames(5)
+    painted = Annotations.from_labels(truth, frames=(0, 3), corrected=(3,))
+    more = {"accepted": frozenset({3}), "uncertainty": True, "keep": tmp_path / "toy.osvos"}
+    last = desk.run(None, painted, steps=20, frame_in_view=3, **more)
+    assert isinstance(last, Finished), last
+    assert sorted(desk.log.frames) == [0, 1, 2, 4]
+    assert desk.log.frames[0] == 4  # the nearest to the frame in view
+    assert [(event.done, event.total) for event in desk.log.of(FrameDone)] == [(n, 4) for n in (1, 2, 3, 4)]
+    assert {event.uncertainty.dtype for event in desk.log.of(FrameDone)} == {np.dtype(np.float16)}
+    assert {event.probability for event in desk.log.of(FrameDone)} == {None}
+    assert last.frames == 4
+    assert {suggestion.frame for suggestion in last.suggestions} == {1, 2, 4}
+    gains = [suggestion.gain for suggestion in last.suggestions]
+    assert gains == sorted(gains, reverse=True)
+    for name, suggested in (("toy", {1, 2, 4}), ("another", {0, 1, 2, 3, 4})):
+        last = desk.run(Clip(toy_frames(5)[0], name=name), None, start=tmp_path / "toy.osvos")
+        assert isinstance(last, Finished), last
+        assert {suggestion.frame for suggestion in last.suggestions} == suggested
+    last = desk.run(None, None, start=tmp_path / "toy.osvos", accepted=frozenset(range(5)))
+    assert isinstance(last, Finished), last
+    assert (last.frames, last.suggestions, desk.log.frames) == (0, (), [])
+
+
 def test_a_movie_with_depth_is_segmented_frame_by_frame(desk: Desk) -> None:
     frames, truth = toy_frames(6)
     clip = Clip(frames.reshape(3, 2, 40, 56), "TZYX")

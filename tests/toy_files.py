@@ -42,3 +42,26 @@ def write_toy_files(folder: Path, *, n_frames: int = 4) -> ToyFiles:
     write_labels(files.truth, truth)
     ParentNetwork.random(NetworkConfig.tiny(), seed=0).save(files.parent)
     return files
+
+
+def write_cells(folder: Path) -> Path:
+    """Write a movie of three discs, of which one divides after frame 2, its truth and paint, and a tiny parent."""
+    y, x = np.mgrid[:64, :64]
+    truth = np.zeros((5, 64, 64), np.uint16)
+    for t, frame in enumerate(truth):
+        for id, (cy, cx) in enumerate([(16 + t, 14), (46, 16 + t), (32, 46)], start=1):
+            if id < 3 or t < 3:
+                frame[(y - cy) ** 2 + (x - cx) ** 2 <= 49] = id
+        if t >= 3:
+            frame[(y - 24 + t) ** 2 + (x - 46) ** 2 <= 30] = 4
+            frame[(y - 40 - t) ** 2 + (x - 46) ** 2 <= 30] = 5
+    noise = np.random.default_rng(0).normal(0, 6, truth.shape)
+    frames = (50 + 120 * (truth > 0) + noise).clip(0, 255).astype(np.uint8)
+    tifffile.imwrite(folder / "movie.tif", frames, imagej=True, metadata={"axes": "TYX"})
+    write_labels(folder / "truth.tif", truth)
+    painted = np.zeros_like(truth)
+    painted[0] = np.array([0, 7, 30, 2, 0, 0])[truth[0]]
+    painted[4] = np.array([0, 7, 30, 0, 11, 12])[truth[4]]
+    write_labels(folder / "painted.tif", painted)
+    ParentNetwork.random(NetworkConfig.tiny(), seed=0).save(folder / "tiny.safetensors")
+    return folder

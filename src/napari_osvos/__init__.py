@@ -14,20 +14,25 @@ if TYPE_CHECKING:
     from .clip import Clip
     from .config import FineTuneConfig, LinkConfig, NetworkConfig, ParentConfig, PredictConfig
     from .evaluation import Scores, evaluate
+    from .expected_accuracy import ExpectedAccuracy
     from .exporting import export
     from .finetune import FineTuner
     from .io import read_clip, read_labels, write_labels, write_probabilities
     from .lineage import Lineage, Track
-    from .parent import ParentNetwork, train_parent
+    from .parent import ParentNetwork
+    from .parent_training import train_parent
     from .sample_data import simulate_movie
     from .segmenter import Segmenter
+    from .suggest import FrameReview, Suggestion, suggest_frames
     from .tracking import TrackedMovie, track
 
 __all__ = [
     "Annotations",
     "Clip",
+    "ExpectedAccuracy",
     "FineTuneConfig",
     "FineTuner",
+    "FrameReview",
     "Lineage",
     "LinkConfig",
     "NetworkConfig",
@@ -36,6 +41,7 @@ __all__ = [
     "PredictConfig",
     "Scores",
     "Segmenter",
+    "Suggestion",
     "Track",
     "TrackedMovie",
     "__version__",
@@ -44,6 +50,7 @@ __all__ = [
     "read_clip",
     "read_labels",
     "simulate_movie",
+    "suggest_frames",
     "track",
     "train_parent",
     "write_labels",
@@ -53,8 +60,10 @@ __all__ = [
 _HOMES = {
     "Annotations": "annotations",
     "Clip": "clip",
+    "ExpectedAccuracy": "expected_accuracy",
     "FineTuneConfig": "config",
     "FineTuner": "finetune",
+    "FrameReview": "suggest",
     "Lineage": "lineage",
     "LinkConfig": "config",
     "NetworkConfig": "config",
@@ -63,6 +72,7 @@ _HOMES = {
     "PredictConfig": "config",
     "Scores": "evaluation",
     "Segmenter": "segmenter",
+    "Suggestion": "suggest",
     "Track": "lineage",
     "TrackedMovie": "tracking",
     "evaluate": "evaluation",
@@ -70,8 +80,9 @@ _HOMES = {
     "read_clip": "io",
     "read_labels": "io",
     "simulate_movie": "sample_data",
+    "suggest_frames": "suggest",
     "track": "tracking",
-    "train_parent": "parent",
+    "train_parent": "parent_training",
     "write_labels": "io",
     "write_probabilities": "io",
 }

@@ -14,6 +14,9 @@ from napari_osvos.clip import Clip
 from napari_osvos.labels import Labels, frame_positions, spell
 from napari_osvos.object_size import object_diameter
 
+# What a corrected frame counts, beside one that was painted afresh: the user painted where the network went wrong.
+CORRECTED_WEIGHT = 2.0
+
 
 @dataclass(frozen=True, eq=False)
 class PlaneLabels:
@@ -27,11 +30,14 @@ class PlaneLabels:
         Where the paint says something; None: everywhere.
     partial : bool
         Whether pixels that are not painted are unknown rather than background.
+    weight : float
+        How much it counts beside other planes, above 0.
     """
 
     labels: npt.NDArray[Any]
     known_pixels: npt.NDArray[np.bool_] | None = None
     partial: bool = False
+    weight: float = 1.0
 
 
 class Annotations(Mapping[int, PlaneLabels]):
@@ -74,6 +80,7 @@ class Annotations(Mapping[int, PlaneLabels]):
         frames: Collection[int] | None = None,
         *,
         partial: Collection[int] | bool = (),
+        corrected: Collection[int] = (),
         background_label: int | None = None,
         void_label: int | None = None,
         name: str = "the annotations",
@@ -90,6 +97,8 @@ class Annotations(Mapping[int, PlaneLabels]):
             Labels of a single frame take the single number given here.
         partial : collection of int, or bool
             Numbers of frames in which unpainted pixels are unknown, not background; True for all.
+        corrected : collection of int
+            Numbers of frames whose paint is a corrected prediction; they weigh more (`CORRECTED_WEIGHT`).
         background_label : int, optional
             The label that paints background; it becomes 0.
         void_label : int, optional
@@ -104,13 +113,14 @@ class Annotations(Mapping[int, PlaneLabels]):
             labels = Labels(labels, name=name)
         if not isinstance(partial, bool):
             partial = _whole_numbers("partial", partial)
+        corrected = _whole_numbers("corrected", corrected)
         numbers, named = labels.frame_numbers, None
         if frames is not None:
             named = set(_whole_numbers("frames", frames))
             if labels.n_frames == 1 and len(named) == 1:
                 numbers = tuple(named)
         own = labels.has_numbers or numbers != labels.frame_numbers
-        planes = _painted_planes(labels, numbers, named, partial, background_label, void_label)
+        planes = _painted_planes(labels, numbers, named, partial, corrected, background_label, void_label)
         if not any(plane.labels.any() for plane in planes.values()):
             raise ValueError(_no_paint(labels.name, "" if named is None else f" of {spell(sorted(named))}"))
         return cls(
@@ -166,6 +176,18 @@ class Annotations(Mapping[int, PlaneLabels]):
     def is_partial(self, p: int) -> bool:
         """Whether unpainted pixels of plane `p` are unknown."""
         return self[p].partial
+
+    def weight(self, p: int) -> float:
+        """How much plane `p` counts beside the others, above 0; 1 unless it was corrected."""
+        return self[p].weight
+
+    def frame_labels(self, t: int) -> npt.NDArray[np.int32]:
+        """Labels of the frame at position `t`, 0 in slices that are not annotated: (Z, Y, X) int32, a copy."""
+        frame = np.zeros((self.depth, *self.plane_shape), np.int32)
+        for z in range(self.depth):
+            if t * self.depth + z in self._planes:
+                frame[z] = self._planes[t * self.depth + z].labels
+        return frame
 
     def object_diameter(self) -> float:
         """Return the diameter of typical objects in pixels, as `object_size.object_diameter`, at least 1.
@@ -227,10 +249,11 @@ def _painted_planes(
     numbers: Sequence[int],
     named: Collection[int] | None,
     partial: Collection[int] | bool,
+    corrected: Collection[int],
     background_label: int | None,
     void_label: int | None,
 ) -> dict[int, PlaneLabels]:
-    for number in sorted({*(named or ()), *(() if isinstance(partial, bool) else partial)}):
+    for number in sorted({*(named or ()), *(() if isinstance(partial, bool) else partial), *corrected}):
         if number not in numbers:
             raise ValueError(f"{labels.name} has no frame {number}; its frames are {spell(numbers)}.")
     planes: dict[int, PlaneLabels] = {}
@@ -238,16 +261,17 @@ def _painted_planes(
         if named is not None and number not in named:
             continue
         incomplete = partial if isinstance(partial, bool) else number in partial
+        weight = CORRECTED_WEIGHT if number in corrected else 1.0
         for p in range(t * labels.depth, (t + 1) * labels.depth):
             # where 255 is void, a frame of 0 and 255 is no binary mask
             values = labels.plane(p, masks_255=False if void_label == 255 else None)
             if values.any() or (named is not None and labels.depth == 1):
-                planes[p] = _plane_labels(values, incomplete, background_label, void_label)
+                planes[p] = _plane_labels(values, incomplete, weight, background_label, void_label)
     return planes
 
 
 def _plane_labels(
-    values: npt.NDArray[np.int32], partial: bool, background_label: int | None, void_label: int | None
+    values: npt.NDArray[np.int32], partial: bool, weight: float, background_label: int | None, void_label: int | None
 ) -> PlaneLabels:
     known = values > 0 if partial else None
     labels = values.copy()
@@ -261,7 +285,7 @@ def _plane_labels(
         if known is not None or void.any():
             known = ~void if known is None else known & ~void
     small = np.min_scalar_type(int(labels.max(initial=0)))  # annotations stay in memory: two bytes a pixel are enough
-    return PlaneLabels(labels.astype(small), known, partial)
+    return PlaneLabels(labels.astype(small), known, partial, weight)
 
 
 def _places(annotations: Annotations, clip: Clip) -> dict[int, int] | None:

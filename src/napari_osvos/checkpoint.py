@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +113,15 @@ def _opened(path: str | Path) -> Iterator[tuple[Any, str, dict[str, Any]]]:
         raise ValueError(f"{path} is damaged or not a file of {FORMAT}: {error}") from error
 
 
-def load_network(path: str | Path, kind: str) -> tuple[OSVOSNet, dict[str, Any]]:
-    """Read the network of a file of `save_tensors`, and its header.
+def load_network(
+    path: str | Path, kind: str, others: Sequence[str] = ()
+) -> tuple[OSVOSNet, dict[str, Any], dict[str, Tensor]]:
+    """Read the network of a file of `save_tensors`, its header, and other tensors that may be there.
+
+    Parameters
+    ----------
+    others : sequence of str
+        Names of tensors that are no weights.
 
     Raises
     ------
@@ -127,8 +134,9 @@ def load_network(path: str | Path, kind: str) -> tuple[OSVOSNet, dict[str, Any]]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: its header describes no network ({error}).") from error
     net = OSVOSNet(config)
+    beside = {name: tensors.pop(name) for name in others if name in tensors}
     load_weights(net, tensors, path)
-    return net, header
+    return net, header, beside
 
 
 def load_weights(net: torch.nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
@@ -165,14 +173,16 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def pack_optimiser(optimiser: Muon) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+def pack_optimiser(optimiser: Muon | torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """Return the state of an optimiser as named tensors and plain groups."""
     state = optimiser.state_dict()
     tensors = {f"{i}.{key}": torch.as_tensor(v) for i, entry in state["state"].items() for key, v in entry.items()}
     return tensors, state["param_groups"]
 
 
-def unpack_optimiser(optimiser: Muon, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]) -> None:
+def unpack_optimiser(
+    optimiser: Muon | torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]
+) -> None:
     """Restore what `pack_optimiser` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():

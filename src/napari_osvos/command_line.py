@@ -32,6 +32,8 @@ def segment_command(
     axes: str | None = None,
     channels: Sequence[int] | None = None,
     partial: Collection[int] = (),
+    corrected: Collection[int] = (),
+    accepted: Collection[int] = (),
     background_label: int | None = None,
     void_label: int | None = None,
     parent: str = "lite",
@@ -57,7 +59,7 @@ def segment_command(
         The settings of the run; `prediction` None: those of the segmenter.
     axes, channels
         What was chosen of the layer, where the file does not tell; None for those of the file.
-    partial : collection of int
+    partial, corrected, accepted : collection of int
         Frame numbers, as in `annotations`.
     background_label, void_label : int, optional
         Labels that paint background, and pixels that do not count.
@@ -76,7 +78,8 @@ def segment_command(
     """
     words = [PROGRAM, "segment", _path(movie), "-a", _path(annotations), "-o", _path(output)]
     words += _reading(axes, channels)
-    words += _option("--partial", ",".join(map(str, sorted(partial))) or None)
+    for option, numbers in (("--partial", partial), ("--corrected", corrected), ("--accepted", accepted)):
+        words += _option(option, ",".join(map(str, sorted(numbers))) or None)
     words += _option("--background-label", background_label) + _option("--void-label", void_label)
     words += _option("--save", save and _path(save))
     if start is not None:

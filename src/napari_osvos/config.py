@@ -141,6 +141,12 @@ def _checked_item(name: str, metadata: Mapping[str, Any], kind: type, item: Any,
     return kind(item)
 
 
+_EDGES = (
+    "what lies outside of a frame: its mirror image; or nothing, as published, where side outputs fade out at the edges"
+    " and are up to 6 px out of place unless the frame's edges are multiples of 16 px"
+)
+
+
 @dataclass(frozen=True)
 class NetworkConfig(Config):
     """Topology of an `OSVOSNet`; `lite`, `vgg16` and `tiny` are the presets."""
@@ -158,6 +164,7 @@ class NetworkConfig(Config):
     intensities: str = setting(
         "robust", "how raw intensities become network input", choices=("robust", "imagenet-features", "imagenet-v1")
     )
+    edges: str = setting("mirrored", _EDGES, choices=("mirrored", "published"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -169,6 +176,10 @@ class NetworkConfig(Config):
             raise ValueError(f"NetworkConfig.first_side is {self.first_side}; stages are 0 to {len(self.widths) - 1}.")
         if not self.foreground:
             raise ValueError(f"NetworkConfig.heads is {self.heads}; it must name 'foreground'.")
+        if self.edges == "published" and (self.stem != "plain" or self.top_down):
+            raise ValueError(
+                f"NetworkConfig.edges is 'published', which only the published topology has, not {self.name}."
+            )
 
     @property
     def foreground(self) -> tuple[int, ...]:
@@ -291,7 +302,20 @@ class ParentConfig(Config):
     """Recipe by which a parent network is trained."""
 
     network: str = setting("lite", "network to train", choices=("lite", "vgg16", "tiny"))
+    base: str = setting(
+        "random", "weights to begin with; those of VGG16 on ImageNet are of either set that torchvision has, each with"
+        " its own normalisation of intensities", choices=("random", "imagenet-features", "imagenet-v1"),
+    )  # fmt: skip
+    schedule: str = setting(
+        "crops", "crops of rescaled images, or as published: one whole image at a time at its own scale, turned by up"
+        " to 30 degrees and zoomed by up to a quarter, SGD, the published loss", choices=("crops", "published"),
+    )  # fmt: skip
+    edges: str = setting("mirrored", _EDGES, choices=("mirrored", "published"))
     steps: int = setting(4500, "updates of the weights", minimum=1)
+    passes: int = setting(1, "batches of crops, or images, whose gradients make one update", minimum=1, maximum=1000)
+    images: int | None = setting(
+        None, "train on so many of the annotated images, drawn at random; by default on all", minimum=1
+    )
     crops: int = setting(8, "crops in each update", minimum=1, maximum=1024)
     crop_size: int = setting(192, "edge of a crop", unit="px", minimum=16, maximum=2048)
     object_diameter: float = setting(
@@ -315,6 +339,31 @@ class ParentConfig(Config):
     simulated_images: int = setting(1500, "number of simulated images, of 256 x 256 px", minimum=1, maximum=100_000)
     checkpoint_every: int = setting(250, "updates between checkpoints", minimum=1)
     seed: int = setting(0, _SEED, minimum=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.base != "random" and self.network != "vgg16":
+            raise ValueError(f"ParentConfig.base is '{self.base}', which fits the network vgg16, not {self.network}.")
+        self.topology()
+
+    @classmethod
+    def published(cls) -> ParentConfig:
+        """Return the recipe of the paper: VGG16 from ImageNet, 50,000 updates of ten images."""
+        return cls(
+            network="vgg16",
+            base="imagenet-features",
+            schedule="published",
+            edges="published",
+            steps=50_000,
+            passes=10,
+            deep_supervision=1.0,
+            simulated_share=0.0,
+        )
+
+    def topology(self) -> NetworkConfig:
+        """Return the network that is trained, with the intensities that its base was trained on."""
+        config = NetworkConfig.preset(self.network).replace(edges=self.edges)
+        return config if self.base == "random" else config.replace(intensities=self.base)
 
 
 @dataclass(frozen=True)
@@ -352,6 +401,10 @@ class FineTuneConfig(Config):
     dice_weight: float = setting(0.5, _DICE_WEIGHT, minimum=0, maximum=10)
     contour_weight: float = setting(0.25, _CONTOUR_WEIGHT, minimum=0, maximum=10)
     distance_weight: float = setting(0.25, "weight of the head that learns distances to borders", minimum=0, maximum=10)
+    passes: int = setting(
+        1, "frames whose gradients make one update of the quality 'published', such as 5 for 2000 x 5", minimum=1,
+        maximum=1000,
+    )  # fmt: skip
     task: str = setting(
         "auto",
         "what each label means: one of many objects that look alike, or a distinct object or class; "

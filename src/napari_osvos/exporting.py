@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from napari_osvos.clip import Clip
 from napari_osvos.ctc_folder import check_ctc_folder, write_ctc_folder
+from napari_osvos.davis_folder import check_davis_folder, write_davis_folder
 from napari_osvos.geff_file import check_geff, write_geff
 from napari_osvos.labels import Labels
 from napari_osvos.lineage import Lineage
@@ -54,6 +55,7 @@ EXPORTS: dict[str, Export] = {
     "gif": Export((".gif",), "animated picture with outlines", True, check_overlay_movie),
     "tif": Export((".tif", ".tiff"), "labels as a TIFF stack", False, check_output),
     "zarr": Export((".zarr",), "labels as OME-Zarr", False, check_output),
+    "davis": Export(("",), "folder of DAVIS: 00000.png ... with its palette", False, check_davis_folder),
 }
 """The kinds of export by name. Of endings that fit, the first in this order is meant."""
 
@@ -99,7 +101,7 @@ def export_kind(path: str | Path, kind: str | None = None) -> tuple[str, Path]:
     endings = ", ".join(ending for export in EXPORTS.values() for ending in export.endings if ending)
     raise ValueError(
         f"{path} cannot be exported; the name must end in {endings}, or have no ending for a folder of the "
-        "Cell Tracking Challenge (or write ctc:PATH)."
+        "Cell Tracking Challenge (or write ctc:PATH, or davis:PATH for one of DAVIS)."
     )
 
 
@@ -182,6 +184,8 @@ def export(
     units: dict[str, Any] = {"scale": scale, "seconds_per_frame": seconds_per_frame}
     if kind == "ctc":
         write_ctc_folder(path, labels, lineage, **how)
+    elif kind == "davis":
+        write_davis_folder(path, labels, lineage, **how)
     elif kind == "geff":
         write_geff(path, labels, lineage, **how, **units)
     elif kind == "measurements":

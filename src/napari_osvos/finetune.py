@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -15,55 +13,35 @@ import torch
 from torch import Tensor
 
 from napari_osvos.annotations import Annotations
+from napari_osvos.appearance import Appearance
 from napari_osvos.clip import Clip
 from napari_osvos.config import AugmentConfig, FineTuneConfig, PredictConfig
 from napari_osvos.device import autocast, fast_precision, resolve_device
-from napari_osvos.instances import SeparationConfig, choose_separation, separation_of_paint
+from napari_osvos.held_out import HeldOut, HeldOutScore, hold_out, score_held_out, whole_frames
+from napari_osvos.instances import SeparationConfig, separation_of_paint
 from napari_osvos.intensity import IntensityScale
 from napari_osvos.labelling import LabelMeaning, foreground_of
 from napari_osvos.labels import spell
 from napari_osvos.losses import class_probabilities, segmentation_loss, threshold_shift
 from napari_osvos.network import OSVOSNet
 from napari_osvos.optimiser import Muon
+from napari_osvos.output_fitting import fitting_meaning, look_back
+from napari_osvos.painted_plane import PaintedPlane, painted_planes
 from napari_osvos.parent import ParentNetwork
+from napari_osvos.provenance import frames_learned_from, is_of_movie
 from napari_osvos.published import published_loss, published_optimiser, whole_frame
-from napari_osvos.sampling import KNOWN, Source, draw_batch, inner_boundary
+from napari_osvos.sampling import KNOWN, Source, draw_batch
 from napari_osvos.segmenter import Segmenter, movie_intensity
 from napari_osvos.shading import shading_direction
-from napari_osvos.snapping import fitting_cut
-from napari_osvos.task import MOST_CLASSES, Task, choose_task, instances_of, label_values
+from napari_osvos.task import MOST_CLASSES, Task, choose_task, label_values
 from napari_osvos.training import TrainingStep, WeightAverage, cosine, training_steps
-from napari_osvos.unpainted_edge import supervised
 
 # So many updates apart, and four times at most, the annotated frames are predicted to draw crops where they are wrong.
 STEPS_PER_LOOK = 40
-# Annotated frames that are predicted to choose a threshold, and by how much its logit may differ from that of the loss.
-MOST_FRAMES_LOOKED_AT = 4
-# Fewer are cut into objects again and again, to choose how.
-MOST_FRAMES_SEPARATED = 2
-THRESHOLD_SHIFTS = (0.0, -0.2, 0.2, -0.4, 0.4, -0.6, 0.6)
-
-
-@dataclass(frozen=True)
-class PaintedPlane:
-    """One annotated plane.
-
-    Attributes
-    ----------
-    image : (Y, X, C) array
-        Raw intensities.
-    labels : (Y, X) int array
-        0 is background.
-    known : (Y, X) bool array
-        Where it supervises.
-    partial : bool
-        Whether what is not painted is unknown.
-    """
-
-    image: np.ndarray
-    labels: np.ndarray
-    known: np.ndarray
-    partial: bool
+# Held-out paint is learned from, too, after this share of the steps.
+RELEASE = 0.4
+# Of the learning rate, where an earlier fine-tuning is continued: what it knows is not to be forgotten.
+REFINING = 0.5
 
 
 class FineTuner:
@@ -106,6 +84,9 @@ class FineTuner:
         self._average: WeightAverage | None = None
         self._provenance: dict[str, Any] = {}
         self._ends_early = False
+        self._appearance: Appearance | None = None
+        self._held_out: HeldOutScore | None = None
+        self.remarks: tuple[str, ...] = ()
 
     @property
     def segmenter(self) -> Segmenter:
@@ -121,7 +102,12 @@ class FineTuner:
         net = copy.deepcopy(self.net)
         net.load_state_dict(self._average.average)
         predict = PredictConfig(flips=self.config.quality == "best" and self.augment.flip)
-        return Segmenter(net, self.zoom, self.threshold, predict, self._provenance, self.device, self.meaning)
+        provenance = dict(self._provenance)
+        if self._held_out is not None:
+            provenance["held_out"] = self._held_out.to_dict()
+        return Segmenter(
+            net, self.zoom, self.threshold, predict, provenance, self.device, self.meaning, self._appearance
+        )
 
     def fit(self, clip: Clip, annotations: Annotations) -> Segmenter:
         """Fine-tune to the end and return the segmenter; see `steps`."""
@@ -155,32 +141,20 @@ class FineTuner:
             If the loss ceases to be finite.
         """
         annotations = annotations.aligned_to(clip)
-        config, self._ends_early = self.config, False
+        config, self._ends_early, self._held_out, self.remarks = self.config, False, None, ()
         diameter = annotations.object_diameter()
         task, values = self._choose_task(clip, annotations)
         net = self._with_heads(task, values).to(self.device).to(memory_format=torch.channels_last)
         self.net = net.train()
         intensity = movie_intensity(clip, net.config.intensities)
         self.zoom = self._choose_zoom(diameter)
-        planes = {p: clip.plane(p) for p in annotations.planes}
-        _check_contrast(clip, planes)
+        alike = task == "look-alike"
+        frames = painted_planes(clip, annotations, alike=alike)
+        _check_contrast(clip, frames)
         if self._choose_augment:
-            shaded = shading_direction(planes.values(), map(annotations.labels, planes))
+            shaded = shading_direction([f.image for f in frames], [f.labels for f in frames])
             self.augment = AugmentConfig() if shaded is None else AugmentConfig.upright()
         self._average = WeightAverage(net, 0.0 if config.quality == "published" else config.average_decay)
-        alike, deep = task == "look-alike", self._learns_distance(task)
-        frames = [
-            PaintedPlane(
-                plane,
-                instances_of(annotations, p) if alike else annotations.labels(p),
-                supervised(annotations, p, diameter),
-                annotations.is_partial(p),
-            )
-            for p, plane in planes.items()
-        ]
-        sources = [
-            Source(f.image, f.labels, f.known, intensity, self.zoom, classes=values, distance=deep) for f in frames
-        ]
         separation = SeparationConfig()
         if alike:
             separation = separation_of_paint([f.labels for f in frames if not f.partial])
@@ -189,17 +163,20 @@ class FineTuner:
         if config.quality == "published":
             loops = self._published_steps(clip, annotations, intensity)
         else:
-            loops = self._steps(sources)
+            loops = self._steps(frames, intensity, self._hold_out(clip, frames, diameter, intensity))
         for step in loops:
             self._provenance |= {"steps": step.step, "seconds": round(step.seconds, 3)}
             yield step
             if self._ends_early:
                 break
-        complete = [f for f in frames if not f.partial][:MOST_FRAMES_LOOKED_AT]
+        complete = [f for f in frames if not f.partial]
+        seen = look_back(self.segmenter, [*complete, *(f for f in frames if f.partial)], intensity)
+        self._appearance = seen.appearance
+        self.remarks = tuple(_half_painted(clip.frame_numbers[t], n) for t, n in seen.half_painted.items())
         if config.quality != "published":
-            self.threshold = self._fitting_threshold(complete, intensity)
+            self.threshold = seen.threshold
         if config.quality != "preview":
-            self._fit_contours(complete[:MOST_FRAMES_SEPARATED], intensity)
+            self.meaning = fitting_meaning(self.segmenter, complete, intensity)
 
     def _choose_task(self, clip: Clip, annotations: Annotations) -> tuple[Task, tuple[int, ...]]:
         """Return the task, and the labels that the network is to tell apart."""
@@ -246,9 +223,15 @@ class FineTuner:
             return self.start.zoom  # the weights know this scale
         return float(np.clip(self.config.object_diameter / max(diameter, 1.0), 1 / 16, self.config.largest_zoom))
 
-    def _steps(self, sources: list[Source]) -> Iterator[TrainingStep]:
+    def _steps(
+        self, frames: list[PaintedPlane], intensity: IntensityScale, held: HeldOut | None
+    ) -> Iterator[TrainingStep]:
         config, net = self.config, self.net
         assert net is not None
+        sources = self._sources(frames, [f.known for f in frames], intensity)
+        first = sources
+        if held is not None:
+            first = self._sources(frames, [f.known & ~a for f, a in zip(frames, held.areas, strict=True)], intensity)
         known = [float(s.targets[KNOWN].sum()) for s in sources]
         positive_share = float(np.average([s.positive_share for s in sources], weights=known))
 
@@ -257,12 +240,19 @@ class FineTuner:
         looks = [0.15 + 0.2 * i for i in range(count)]
 
         def loss_of_step(step: int, progress: float) -> Tensor:
+            nonlocal first
             rng = np.random.default_rng([config.seed, step])
+            if first is not sources and progress >= RELEASE:
+                assert held is not None
+                self._held_out = self._score(held, frames, intensity, self.segmenter)
+                for source, before in zip(sources, first, strict=True):
+                    source.take_errors_of(before)
+                first = sources
             while looks and progress >= looks[0]:
                 looks.pop(0)
-                for i in rng.permutation(len(sources))[:4]:
-                    sources[i].look_for_errors(self._foreground, rng)
-            batch = draw_batch(sources, config.crops, config.crop_size, self.augment, rng, config.shares)
+                for i in rng.permutation(len(first))[:4]:
+                    first[i].look_for_errors(self._foreground, rng)
+            batch = draw_batch(first, config.crops, config.crop_size, self.augment, rng, config.shares)
             batch = batch.to(self.device)
             return segmentation_loss(
                 net(batch.x),
@@ -281,7 +271,8 @@ class FineTuner:
         net.requires_grad_(False)
         for parameter in parameters:
             parameter.requires_grad_(True)
-        optimiser = Muon(parameters, config.learning_rate, config.weight_decay)
+        rate = config.learning_rate * (REFINING if isinstance(self.start, Segmenter) else 1.0)
+        optimiser = Muon(parameters, rate, config.weight_decay)
         yield from training_steps(
             net,
             loss_of_step,
@@ -294,43 +285,47 @@ class FineTuner:
             clip_norm=5.0,
         )
 
-    def _fitting_threshold(self, frames: Sequence[PaintedPlane], intensity: IntensityScale) -> float:
-        """Return the threshold near that of the loss at which masks of annotated frames overlap best with the paint.
+    def _sources(
+        self, frames: Sequence[PaintedPlane], known: Sequence[np.ndarray], intensity: IntensityScale
+    ) -> list[Source]:
+        values, deep = self.meaning.values, self._learns_distance(self.meaning.task)
+        return [
+            Source(f.image, f.labels, k, intensity, self.zoom, f.weight, classes=values, distance=deep)
+            for f, k in zip(frames, known, strict=True)
+        ]
 
-        Whether the paint reaches to the outer or the inner rim of a blurred border is a habit of its painter.
-        """
-        logit = math.log(self.threshold / (1 - self.threshold))
-        candidates = [1 / (1 + math.exp(-logit - shift)) for shift in THRESHOLD_SHIFTS]
-        overlap, union = np.zeros(len(candidates)), np.zeros(len(candidates))
-        segmenter = self.segmenter
-        segmenter.config = PredictConfig()
-        for frame in frames:
-            probability = segmenter.plane_probability(frame.image, intensity)[frame.known]
-            truth = frame.labels[frame.known] > 0
-            for i, threshold in enumerate(candidates):
-                found = probability >= threshold
-                overlap[i] += np.count_nonzero(found & truth)
-                union[i] += np.count_nonzero(found | truth)
-        similarity = overlap / np.maximum(union, 1)
-        # The first is that of the loss: another has to be better.
-        return candidates[int(np.argmax(similarity))]
+    def _hold_out(
+        self, clip: Clip, frames: Sequence[PaintedPlane], diameter: float, intensity: IntensityScale
+    ) -> HeldOut | None:
+        """Choose what is held out; what an earlier fine-tuning is continued with is measured before it is learned."""
+        names, start = clip.frame_numbers, self.start
+        before = start.provenance if isinstance(start, Segmenter) else {}
+        if not isinstance(start, Segmenter) or not is_of_movie(before, clip):
+            return None if self.config.quality == "preview" else hold_out(frames, diameter, self.config.seed, names)
+        self._held_out = HeldOutScore.of(before)
+        learned = frames_learned_from(before, clip)
+        new = {f.frame for f in frames if not f.partial and f.frame not in learned and (f.labels > 0).any()}
+        if new and self.meaning.task == start.meaning.task:
+            held = whole_frames(frames, new, diameter, names)
+            score = self._score(held, frames, intensity, start)
+            self._held_out = score if self._held_out is None else score.joined(self._held_out)
+        return None
 
-    def _fit_contours(self, frames: Sequence[PaintedPlane], intensity: IntensityScale) -> None:
-        """Choose the settings with which annotated objects come out as they were painted."""
-        segmenter = self.segmenter
-        segmenter.config = PredictConfig()
-        maps = ((segmenter.plane_maps(f.image, intensity), f) for f in frames)
-        if self.meaning.task == "distinct":
-            borders = ((m.contour, inner_boundary(f.labels) & f.known) for m, f in maps if m.contour is not None)
-            self.meaning = dataclasses.replace(self.meaning, cut=fitting_cut(borders))
-            return
-        separation = choose_separation(
-            (((foreground_of(m), m.contour, m.distance), f.labels, f.known) for m, f in maps),
-            self.threshold,
-            self.meaning.radius,
-            self.meaning.separation,
-        )
-        self.meaning = dataclasses.replace(self.meaning, separation=separation)
+    def _score(
+        self, held: HeldOut, frames: Sequence[PaintedPlane], intensity: IntensityScale, segmenter: Segmenter
+    ) -> HeldOutScore:
+        """Measure how well a segmenter finds paint that it has not seen."""
+        config, segmenter.config = segmenter.config, PredictConfig()
+        objects = self.meaning.task == "look-alike"
+        predictions: list[tuple[np.ndarray, np.ndarray] | None] = []
+        for frame, area in zip(frames, held.areas, strict=True):
+            if not area.any():
+                predictions.append(None)
+                continue
+            maps = segmenter.plane_maps(frame.image, intensity, contours=objects)
+            predictions.append((foreground_of(maps), segmenter.labels_of([maps])[0]))
+        segmenter.config = config
+        return score_held_out(held, frames, predictions, segmenter.threshold, objects=objects)
 
     @torch.no_grad()
     def _foreground(self, x: Tensor) -> Tensor:
@@ -354,6 +349,7 @@ class FineTuner:
             published_loss(net, [whole_frame(source, self.device) for source in planes], config.seed),
             published_optimiser(net),
             config.planned_steps,
+            passes=config.passes,
             seconds=config.seconds,
             schedule=lambda p: 1.0,
             average=self._average,
@@ -366,6 +362,7 @@ class FineTuner:
         parent = (
             before.get("parent") if isinstance(start, Segmenter) else {"name": start.name, "sha256": start.digest()}
         )
+        learned = {*annotations.frames, *frames_learned_from(before, clip)}
         return {
             "parent": parent,
             "continued": bool(before),
@@ -374,6 +371,7 @@ class FineTuner:
             "augment": self.augment.to_dict(),
             "movie": clip.name,
             "annotated_frames": [clip.frame_numbers[t] for t in annotations.frames],
+            "learned_frames": [clip.frame_numbers[t] for t in sorted(learned)],
             "device": str(self.device),
             "precision": str(fast_precision(self.device)).removeprefix("torch."),
             "torch": torch.__version__,
@@ -381,10 +379,17 @@ class FineTuner:
         }
 
 
-def _check_contrast(clip: Clip, planes: Mapping[int, np.ndarray]) -> None:
-    finite = [plane[np.isfinite(plane)] for plane in planes.values()]
+def _half_painted(number: int, in_vain: int) -> str:
+    return (
+        f"Frame {number} looks painted in part only: the network finds some {in_vain} objects where nothing is "
+        "painted. Paint them, or mark the frame as painted in part."
+    )
+
+
+def _check_contrast(clip: Clip, planes: Sequence[PaintedPlane]) -> None:
+    finite = [plane.image[np.isfinite(plane.image)] for plane in planes]
     values = {float(v) for pixels in finite if pixels.size for v in (pixels.min(), pixels.max())}
     if len(values) < 2:
-        numbers = spell([clip.frame_numbers[p // clip.depth] for p in planes])
+        numbers = spell(sorted({clip.frame_numbers[plane.frame] for plane in planes}))
         what = f"has the value {values.pop():g}" if values else "is NaN or infinite"
         raise ValueError(f"{clip.name} shows nothing where it is painted: every pixel of frame {numbers} {what}.")

@@ -68,12 +68,15 @@ class OSVOSNet(nn.Module):
     batch_norm : bool
         Put a BatchNorm behind each convolution. Only a parent in training has them; `fold` turns
         it into the network that is saved, fine-tuned and run.
+    deep_supervision : bool, optional
+        Whether each side output can be scored by itself (`deep_scores`), as in the training of a parent; by default
+        where there is BatchNorm.
     """
 
     input_mean: Tensor
     input_std: Tensor
 
-    def __init__(self, config: NetworkConfig, batch_norm: bool = False) -> None:
+    def __init__(self, config: NetworkConfig, batch_norm: bool = False, deep_supervision: bool | None = None) -> None:
         super().__init__()
         self.config = config
         self.batch_norm = batch_norm
@@ -93,6 +96,7 @@ class OSVOSNet(nn.Module):
         else:
             self.lateral = nn.ModuleList()
             self.side_prep = nn.ModuleList(nn.Conv2d(width, d, 3, padding=1) for width in sides)
+        self._published_edges = config.edges == "published"
         # The finest side output of an unshuffled entry yields 2 x 2 logits per position.
         self._subpixel = config.stem == "unshuffle" and config.first_side == 0
         self.fuse = nn.ModuleList()
@@ -101,8 +105,8 @@ class OSVOSNet(nn.Module):
                 self.fuse.append(nn.Conv2d(d, 4 * heads, 3, padding=1))
             else:
                 self.fuse.append(nn.Conv2d(d, heads, 1, bias=i == 0))
-        # Deep supervision of each side output, for the training of a parent only.
-        self.score_dsn = nn.ModuleList(nn.Conv2d(d, heads, 1) for _ in sides) if batch_norm else nn.ModuleList()
+        deep = batch_norm if deep_supervision is None else deep_supervision
+        self.score_dsn = nn.ModuleList(nn.Conv2d(d, heads, 1) for _ in sides if deep)
         mean, std = torch.zeros(3), torch.ones(3)
         if config.intensities == "imagenet-features":
             # Input z in [-1, 1] stands for 127.5 (z + 1) in 0..255.
@@ -132,19 +136,18 @@ class OSVOSNet(nn.Module):
                 break  # the coarsest side output reaches farthest, and sees no other
         return -(-reach // self.stride) * self.stride
 
-    def side_outputs(self, x: Tensor) -> list[Tensor]:
-        """Return the side outputs, finest first.
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Return the features of every stage that has a side output, finest first.
 
         Parameters
         ----------
         x : Tensor
-            (N, 3, H, W), H and W multiples of `stride`; normalised intensities
-            (see `napari_osvos.intensity`).
+            (N, 3, H, W), as `pad` returns it; normalised intensities (see `napari_osvos.intensity`).
 
         Returns
         -------
         list of Tensor
-            (N, side_channels, H / s, W / s) for each stride s.
+            (N, width, H / s, W / s) for each stride s, rounded up.
         """
         x = (x - self.input_mean) / self.input_std if self.config.intensities != "robust" else x
         if self.config.stem == "unshuffle":
@@ -153,10 +156,13 @@ class OSVOSNet(nn.Module):
         features = []
         for i, stage in enumerate(self.stages):
             if i:
-                x = F.max_pool2d(x, 2)
+                x = F.max_pool2d(x, 2, ceil_mode=self._published_edges)
             x = stage(x)  # (N, widths[i], H/s, W/s)
             features.append(x)
-        features = features[self.config.first_side :]
+        return features[self.config.first_side :]
+
+    def side_outputs(self, features: list[Tensor]) -> list[Tensor]:
+        """Return the side outputs of `features`, finest first: (N, side_channels, H / s, W / s) for each stride s."""
         if not self.config.top_down:
             return [prep(f) for prep, f in zip(self.side_prep, features, strict=True)]
         sides: list[Tensor] = []
@@ -171,17 +177,35 @@ class OSVOSNet(nn.Module):
         """Return the logits (N, heads, H, W) of side outputs, upsampled to `size` and summed."""
         # With sub-pixel logits, the coarser sides are summed at the finest side's stride, where they
         # apply to all 2 x 2 logits of a position: nothing but the result exists at full resolution.
-        grid = sides[0].shape[-2:] if self._subpixel else size
+        grid = (sides[0].shape[-2], sides[0].shape[-1]) if self._subpixel else size
         total: Tensor | None = None
         for i, (fuse, side) in enumerate(zip(self.fuse, sides, strict=True)):
-            logits = fuse(side)
-            if logits.shape[-2:] != grid:
-                logits = F.interpolate(logits, size=grid, mode="bilinear")
+            assert isinstance(fuse, nn.Conv2d)
+            if self._published_edges:  # what is faded out is the side output, not the bias of the fuse
+                logits = self.upsampled(F.conv2d(side, fuse.weight), i, grid)
+                if fuse.bias is not None:
+                    logits = logits + fuse.bias.view(1, -1, 1, 1)
+            else:
+                logits = self.upsampled(fuse(side), i, grid)
             if self._subpixel and i:
                 logits = logits.repeat_interleave(4, 1)
             total = logits if total is None else total + logits
         assert total is not None
         return F.pixel_shuffle(total, 2) if self._subpixel else total
+
+    def upsampled(self, logits: Tensor, side: int, size: tuple[int, int]) -> Tensor:
+        """Return logits of a side output (0 is the finest) at `size`, by bilinear interpolation.
+
+        With published edges it is what the fixed transposed convolutions of the paper compute, cut out of their middle.
+        """
+        if not self._published_edges:
+            return logits if logits.shape[-2:] == size else F.interpolate(logits, size=size, mode="bilinear")
+        stride = 2 ** (side + self.config.first_side)
+        height, width = logits.shape[-2:]
+        # Beyond the edge there are zeros, and half a stride of them is reached by the kernels.
+        logits = F.interpolate(F.pad(logits, (1, 1, 1, 1)), scale_factor=stride, mode="bilinear")
+        top, left = (stride // 2 + ((n + 1) * stride - to) // 2 for n, to in zip((height, width), size, strict=True))
+        return logits[..., top : top + size[0], left : left + size[1]]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits.
@@ -198,11 +222,13 @@ class OSVOSNet(nn.Module):
         """
         height, width = x.shape[-2:]
         x = self.pad(x)
-        logits = self.fused(self.side_outputs(x), (x.shape[-2], x.shape[-1]))
+        logits = self.fused(self.side_outputs(self.features(x)), (x.shape[-2], x.shape[-1]))
         return logits[..., :height, :width]
 
     def pad(self, x: Tensor) -> Tensor:
-        """Pad below and to the right, by reflection, to multiples of `stride`."""
+        """Pad below and to the right, by reflection, to multiples of `stride`; not at all with published edges."""
+        if self._published_edges:
+            return x
         height, width = x.shape[-2:]
         bottom, right = -height % self.stride, -width % self.stride
         if not (bottom or right):

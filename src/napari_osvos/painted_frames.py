@@ -31,11 +31,17 @@ class PaintedFrame:
         Different labels, or, where a single one is painted, its connected parts; through all slices of a frame.
     partial
         Whether unpainted pixels are unknown rather than background.
+    accepted
+        Whether its labels are final: it trains, and no run overwrites it.
+    corrected
+        Whether its paint is a corrected prediction, which weighs more.
     """
 
     frame: int
     n_objects: int
     partial: bool = False
+    accepted: bool = False
+    corrected: bool = False
 
 
 class PaintedFrames:
@@ -59,6 +65,8 @@ class PaintedFrames:
         self._found: dict[int, int] = {}  # frame -> number of objects
         self._sums: dict[int, int] = {}  # frame -> checksum of the paint that was found there
         self._partial: set[int] = set()
+        self._accepted: set[int] = set()
+        self._corrected: set[int] = set()
         self._unsaved: dict[int, npt.NDArray[Any] | None] = {}
         # two queues, as dicts that keep their order: painted since (the last one first), and never looked at
         self._changed: dict[int, None] = {}
@@ -68,7 +76,10 @@ class PaintedFrames:
     @property
     def frames(self) -> tuple[PaintedFrame, ...]:
         """What is known so far, by rising frame."""
-        return tuple(PaintedFrame(t, n, t in self._partial) for t, n in sorted(self._found.items()))
+        return tuple(
+            PaintedFrame(t, n, t in self._partial, t in self._accepted, t in self._corrected)
+            for t, n in sorted(self._found.items())
+        )
 
     @property
     def n_waiting(self) -> int:
@@ -163,6 +174,24 @@ class PaintedFrames:
         """The frames that are partial, painted or not."""
         return frozenset(self._partial)
 
+    def set_accepted(self, frame: int, accepted: bool = True) -> None:
+        """Say whether the labels of a frame are final; remembered even while it holds no paint."""
+        (self._accepted.add if accepted else self._accepted.discard)(frame)
+
+    @property
+    def accepted(self) -> frozenset[int]:
+        """The frames that are accepted, painted or not."""
+        return frozenset(self._accepted)
+
+    def set_corrected(self, frame: int, corrected: bool = True) -> None:
+        """Say whether the paint of a frame is a corrected prediction; remembered even while it holds no paint."""
+        (self._corrected.add if corrected else self._corrected.discard)(frame)
+
+    @property
+    def corrected(self) -> frozenset[int]:
+        """The frames that are corrected, painted or not."""
+        return frozenset(self._corrected)
+
     def take_unsaved(self) -> dict[int, npt.NDArray[Any] | None]:
         """Return the frames whose paint changed since the last call.
 
@@ -187,6 +216,7 @@ def annotations_of(
     axes: LayerAxes,
     *,
     partial: Collection[int] = (),
+    corrected: Collection[int] = (),
     background_label: int | None = None,
 ) -> Annotations:
     """Make annotations out of the painted frames of a Labels layer, as the command line makes them out of a file.
@@ -197,8 +227,8 @@ def annotations_of(
         {frame: labels (Y, X) or (Z, Y, X)}, as `PaintedFrames.copies` returns them.
     axes : LayerAxes
         Of the image layer.
-    partial, background_label
-        As `Annotations.from_labels`; `partial` by frame.
+    partial, corrected, background_label
+        As `Annotations.from_labels`; `partial` and `corrected` by frame, painted or not.
 
     Raises
     ------
@@ -210,8 +240,13 @@ def annotations_of(
     if not painted.frames:
         raise ValueError(f"{_NAME} is empty: no frame holds a painted object.")
     labels = Labels(painted, letters, frame_numbers=painted.frames, name=_NAME)
-    inside = [t for t in partial if t in frames]
-    return Annotations.from_labels(labels, partial=inside, background_label=background_label, name=_NAME)
+    return Annotations.from_labels(
+        labels,
+        partial=[t for t in partial if t in frames],
+        corrected=[t for t in corrected if t in frames],
+        background_label=background_label,
+        name=_NAME,
+    )
 
 
 class _Stack:

@@ -1,4 +1,4 @@
-"""Fine-tuning as published: whole frames, one at a time, SGD, class-balanced cross-entropy alone.
+"""Training as published: whole frames, one at a time, SGD, class-balanced cross-entropy alone.
 
 References
 ----------
@@ -7,32 +7,63 @@ Caelles et al., "One-Shot Video Object Segmentation", CVPR 2017, section 3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from napari_osvos.augment import reflect
 from napari_osvos.losses import balanced_cross_entropy
 from napari_osvos.network import OSVOSNet
 from napari_osvos.sampling import CONTOUR, KNOWN, MASK, Batch, Source
 
-LEARNING_RATE = 1e-8 * 480 * 854
-"""The published loss is a sum over pixels with a rate of 1e-8; this is the same as a mean over a frame of DAVIS."""
+PIXELS = 480 * 854
+"""Of a frame of DAVIS."""
+SUMMED_RATE = 1e-8
+"""The published learning rate, of a loss that is a sum over pixels."""
+LEARNING_RATE = SUMMED_RATE * PIXELS
+"""The same for a mean over a frame of DAVIS."""
 MOMENTUM, WEIGHT_DECAY = 0.9, 2e-4
+# What the parent's images are turned and zoomed by, at most.
+ROTATION, SMALLEST, LARGEST = 30.0, 0.75, 1.25
+# Standard deviation of the weights that the base network does not have.
+NEW_WEIGHTS = 1e-3
 
 
-def published_optimiser(net: OSVOSNet) -> torch.optim.Optimizer:
-    """Return SGD with the published groups: biases at twice the rate and without decay, the fuse at a hundredth."""
-    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+def published_optimiser(net: OSVOSNet, pixels: int = PIXELS) -> torch.optim.Optimizer:
+    """Return SGD with the published groups.
+
+    Biases have twice the rate and no decay; scores of side outputs a tenth of the rate, the fuse a hundredth.
+
+    Parameters
+    ----------
+    net : OSVOSNet
+        All of its weights are trained.
+    pixels : int
+        The published loss is a sum over pixels, ours a mean. With those of the frame at hand both do the same; with
+        those of a frame of DAVIS, the default, the size of the frame has no say.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
-        rate = 0.01 if name.startswith("fuse") else 1.0
+        rate = {"fuse": 0.01, "score_dsn": 0.1}.get(name.split(".")[0], 1.0)
         bias = parameter.ndim == 1
-        groups.setdefault((rate * (2 if bias else 1), 0.0 if bias else WEIGHT_DECAY), []).append(parameter)
+        # Beside the gradient of a sum the published decay is as many times weaker as there are pixels.
+        decay = 0.0 if bias else WEIGHT_DECAY / pixels
+        groups.setdefault((rate * (2 if bias else 1), decay), []).append(parameter)
+    rate = SUMMED_RATE * pixels
     return torch.optim.SGD(
-        [{"params": p, "lr": LEARNING_RATE * k, "weight_decay": decay} for (k, decay), p in groups.items()],
+        [{"params": p, "lr": rate * k, "weight_decay": decay} for (k, decay), p in groups.items()],
         momentum=MOMENTUM,
     )
+
+
+def begin_as_published(net: OSVOSNet) -> None:
+    """Set the weights that a base network does not have, at random and small: side outputs, their scores, the fuse."""
+    for name, parameter in net.named_parameters():
+        if not name.startswith("stages."):
+            nn.init.zeros_(parameter) if parameter.ndim == 1 else nn.init.normal_(parameter, std=NEW_WEIGHTS)
 
 
 def whole_frame(source: Source, device: torch.device) -> Batch:
@@ -42,17 +73,86 @@ def whole_frame(source: Source, device: torch.device) -> Batch:
     return Batch(x, mask, contour, known, torch.tensor(source.positive_share, device=device))
 
 
-def published_loss(net: OSVOSNet, frames: Sequence[Batch], seed: int) -> Callable[[int, float], Tensor]:
-    """Return the loss of a step: of one frame drawn at random, mirrored half of the time."""
+def published_cross_entropy(logits: Tensor, mask: Tensor, known: Tensor, share: Tensor) -> Tensor:
+    """Return the published loss of one frame, as a mean over its known pixels.
 
-    def loss_of_step(step: int, progress: float) -> Tensor:
-        rng = np.random.default_rng([seed, step])
+    Foreground weighs N-/N, background N+/N.
+
+    Parameters
+    ----------
+    logits, mask, known : Tensor
+        (1, H, W).
+    share : Tensor
+        N+/N.
+    """
+    share = share.clamp(1e-4, 1 - 1e-4)
+    # `balanced_cross_entropy` has mean weight 1; the published weights N-/N and N+/N have 2 (N+/N) (N-/N).
+    return balanced_cross_entropy(logits, mask, known, share) * (2 * share * (1 - share))
+
+
+def published_loss(net: OSVOSNet, frames: Sequence[Batch], seed: int) -> Callable[[int, float], Tensor]:
+    """Return the loss of a pass of fine-tuning: of one frame drawn at random, mirrored half of the time."""
+
+    def loss_of_pass(number: int, progress: float) -> Tensor:
+        rng = np.random.default_rng([seed, number])
         frame = frames[int(rng.integers(len(frames)))]
         turn = (lambda t: torch.flip(t, (-1,))) if rng.random() < 0.5 else (lambda t: t)
         foreground = net(turn(frame.x))[:, net.config.heads.index("foreground")].float()
-        share = frame.positive_share.clamp(1e-4, 1 - 1e-4)
-        loss = balanced_cross_entropy(foreground, turn(frame.mask), turn(frame.known), share)
-        # `balanced_cross_entropy` has mean weight 1; the published weights N-/N and N+/N have 2 (N+/N) (N-/N).
-        return loss * (2 * share * (1 - share))
+        return published_cross_entropy(foreground, turn(frame.mask), turn(frame.known), frame.positive_share)
 
-    return loss_of_step
+    return loss_of_pass
+
+
+def published_parent_loss(net: OSVOSNet, frame: Batch, deep_weight: float) -> Tensor:
+    """Return the loss of a pass of a parent: of the fuse, and of each side output by itself.
+
+    Parameters
+    ----------
+    net : OSVOSNet
+        With deep supervision.
+    frame : Batch
+        A batch of one.
+    deep_weight : float
+        Of each side output's loss; the paper has 1 at first, then 0.
+    """
+    height, width = frame.x.shape[-2:]
+    x = net.pad(frame.x)
+    size = (x.shape[-2], x.shape[-1])
+    head = net.config.heads.index("foreground")
+    sides = net.side_outputs(net.features(x))
+    logits = [net.fused(sides, size)]
+    if deep_weight > 0:
+        logits += [net.upsampled(score, i, size) for i, score in enumerate(net.deep_scores(sides))]
+    share = (frame.mask * frame.known).sum() / frame.known.sum().clamp_min(1)
+    losses = [
+        published_cross_entropy(one[:, head, :height, :width].float(), frame.mask, frame.known, share) for one in logits
+    ]
+    return losses[0] + deep_weight * torch.stack(losses[1:]).sum() if losses[1:] else losses[0]
+
+
+def varied_frame(frame: Batch, rng: np.random.Generator) -> Batch:
+    """Return a whole frame mirrored half of the time, turned by up to 30 degrees, zoomed by 0.75 to 1.25.
+
+    It keeps its size. What comes in from outside is the mirror image, and is not known.
+    """
+    height, width = frame.x.shape[-2:]
+    angle, zoom = math.radians(rng.uniform(-ROTATION, ROTATION)), rng.uniform(SMALLEST, LARGEST)
+    mirror = -1.0 if rng.random() < 0.5 else 1.0
+    y, x = torch.meshgrid(
+        torch.arange(height, dtype=torch.float32) - (height - 1) / 2,
+        torch.arange(width, dtype=torch.float32) - (width - 1) / 2,
+        indexing="ij",
+    )
+    from_y = (math.cos(angle) * y - math.sin(angle) * x) / zoom + (height - 1) / 2
+    from_x = mirror * (math.sin(angle) * y + math.cos(angle) * x) / zoom + (width - 1) / 2
+    outside = (from_y < -0.5) | (from_y > height - 0.5) | (from_x < -0.5) | (from_x > width - 0.5)
+    from_y, from_x = reflect(from_y, height), reflect(from_x, width)
+    grid = torch.stack([from_x * (2 / max(width - 1, 1)) - 1, from_y * (2 / max(height - 1, 1)) - 1], -1)
+    grid, outside = grid[None].to(frame.x.device), outside.to(frame.x.device)
+
+    def moved(pixels: Tensor, mode: str) -> Tensor:
+        return nn.functional.grid_sample(pixels, grid, mode=mode, padding_mode="border", align_corners=True)
+
+    targets = moved(torch.stack([frame.mask, frame.contour, frame.known], 1), "nearest")
+    known = targets[:, 2] * ~outside
+    return Batch(moved(frame.x, "bilinear"), targets[:, 0], targets[:, 1], known, frame.positive_share)

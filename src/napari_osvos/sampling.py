@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -215,6 +216,15 @@ class Source:
             places = rng.choice(error.size, 4096, p=error / error.sum())
             self._places[ERROR] = np.stack(np.unravel_index(places, p.shape), 1).astype(np.float32) + (top, left)
 
+    def take_errors_of(self, other: Source) -> None:
+        """Take over where another source of the same image was wrong."""
+        self._places[ERROR] = other._places[ERROR]
+
+    @property
+    def looks(self) -> Any:
+        """What tells it from other images: its size and share of foreground."""
+        return tuple(self.image.shape), round(self.positive_share, 6)
+
     def crop(self, centre: tuple[float, float], size: int, augment: AugmentConfig, rng: np.random.Generator) -> Tensor:
         """Return one crop (7 + K, size, size): intensities, then the targets.
 
@@ -238,8 +248,24 @@ class Source:
         return crop
 
 
+class CropSource(Protocol):
+    """What crops are drawn from: a `Source`, or what reads one when it is drawn from."""
+
+    weight: float
+
+    @property
+    def positive_share(self) -> float:
+        """Share of foreground in what is known."""
+
+    def place(self, kind: int, rng: np.random.Generator) -> tuple[float, float]:
+        """See `Source.place`."""
+
+    def crop(self, centre: tuple[float, float], size: int, augment: AugmentConfig, rng: np.random.Generator) -> Tensor:
+        """See `Source.crop`."""
+
+
 def draw_batch(
-    sources: Sequence[Source],
+    sources: Sequence[CropSource],
     crops: int,
     size: int,
     augment: AugmentConfig,
@@ -250,7 +276,7 @@ def draw_batch(
 
     Parameters
     ----------
-    sources : sequence of Source
+    sources : sequence of CropSource
         Drawn from in proportion to their weights.
     crops, size : int
         Number of crops and their edge in network pixels.

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from napari_osvos.appearance import Appearance, grid_tokens
 from napari_osvos.checkpoint import load_network, save_tensors
 from napari_osvos.clip import Clip
 from napari_osvos.config import PredictConfig
@@ -40,6 +41,9 @@ class FramePrediction:
         In [0, 1]: the region similarity (J) to expect if the probabilities are right (see `confidence`).
     seconds : float
         Time it took.
+    novelty : float or None
+        How unlike the annotated frames it looks to the network, see `napari_osvos.appearance.Appearance.novelty`; None
+        where the segmenter does not know how those look.
     """
 
     frame: int
@@ -47,6 +51,7 @@ class FramePrediction:
     probability: np.ndarray
     confidence: float
     seconds: float
+    novelty: float | None = None
 
 
 def confidence(probability: np.ndarray, threshold: float = 0.5) -> float:
@@ -74,6 +79,22 @@ def confidence(probability: np.ndarray, threshold: float = 0.5) -> float:
     return inside / (count + outside)
 
 
+def pixel_uncertainty(probability: np.ndarray) -> np.ndarray:
+    """Return how undecided each pixel is: 1 - |2 p - 1|.
+
+    Parameters
+    ----------
+    probability : array
+        Of foreground, float in [0, 1].
+
+    Returns
+    -------
+    float16 array
+        Of the same shape, in [0, 1]: 0 where the probability is 0 or 1, and 1 where it is a half.
+    """
+    return np.asarray(1 - np.abs(2 * probability.astype(np.float32) - 1), np.float16)
+
+
 def movie_intensity(clip: Clip, kind: str) -> IntensityScale:
     """Return the intensity scale of a movie, from percentiles over its frames."""
     return IntensityScale.from_percentiles(clip.percentiles(PERCENTILES), kind, clip.dtype)
@@ -98,6 +119,8 @@ class Segmenter:
         See `napari_osvos.device.resolve_device`.
     meaning : LabelMeaning, optional
         What its labels mean; by default 1 is foreground.
+    appearance : Appearance, optional
+        What the annotated frames look like to the network.
 
     Raises
     ------
@@ -114,6 +137,7 @@ class Segmenter:
         provenance: dict[str, Any] | None = None,
         device: str | torch.device = "auto",
         meaning: LabelMeaning | None = None,
+        appearance: Appearance | None = None,
     ) -> None:
         self.device = resolve_device(device) if isinstance(device, str) else device
         self.net = net.to(self.device).to(memory_format=torch.channels_last).eval()
@@ -121,6 +145,7 @@ class Segmenter:
         self.config = config or PredictConfig()
         self.provenance = dict(provenance or {})
         self.meaning = meaning or LabelMeaning()
+        self.appearance = appearance
         if len(net.config.foreground) != len(self.meaning.values):
             raise ValueError(
                 f"The network has {len(net.config.foreground)} heads for foreground, "
@@ -146,7 +171,9 @@ class Segmenter:
         return foreground_of(self.plane_maps(plane, intensity, contours=False))
 
     @torch.no_grad()
-    def plane_maps(self, plane: np.ndarray, intensity: IntensityScale, contours: bool = True) -> PlaneMaps:
+    def plane_maps(
+        self, plane: np.ndarray, intensity: IntensityScale, contours: bool = True, seen: list[Tensor] | None = None
+    ) -> PlaneMaps:
         """Return everything the network says of one plane.
 
         Parameters
@@ -155,6 +182,8 @@ class Segmenter:
             As for `plane_probability`.
         contours : bool
             Whether contour and distance are wanted, too, where the network has such heads.
+        seen : list of Tensor, optional
+            Is given the features (C, n) of a regular grid of positions, for `napari_osvos.appearance`.
         """
         heads = self.net.config.heads
         extra = [heads.index(name) for name in ("contour", "distance") if contours and name in heads]
@@ -172,7 +201,7 @@ class Segmenter:
         k = len(self.meaning.values)
         total: Tensor | None = None
         for axes in turns:
-            logits = self._logits(torch.flip(x, axes) if axes else x, pick).float()
+            logits = self._logits(torch.flip(x, axes) if axes else x, pick, None if axes else seen).float()
             p = torch.cat([class_probabilities(logits[:, :k]), torch.sigmoid(logits[:, k:])], 1)
             p = torch.flip(p, axes) if axes else p
             total = p if total is None else total + p
@@ -184,26 +213,35 @@ class Segmenter:
         named = {heads[i]: found[k + n] for n, i in enumerate(extra)}
         return PlaneMaps(found[:k], named.get("contour"), named.get("distance"))
 
-    def _logits(self, x: Tensor, pick: list[int]) -> Tensor:
+    def _logits(self, x: Tensor, pick: list[int], seen: list[Tensor] | None = None) -> Tensor:
         """Return the logits (1, n, H, W) of some heads for a padded input, in tiles when it is large."""
-        tile, halo = self.config.tile, self.net.halo
-        stride = self.net.stride
-        tile = max(stride, tile // stride * stride)
+        net, halo = self.net, self.net.halo
+        tile = max(net.stride, self.config.tile // net.stride * net.stride)
         height, width = x.shape[-2:]
         if height <= tile + 2 * halo and width <= tile + 2 * halo:
-            with autocast(self.device):
-                whole: Tensor = self.net(x)[:, pick]
-            return whole
-        out = torch.empty(1, len(pick), height, width, device=x.device)
+            tile, halo = max(height, width), 0
+        out: Tensor | None = None
         for top in range(0, height, tile):
             for left in range(0, width, tile):
                 rows = slice(max(0, top - halo), min(height, top + tile + halo))
                 columns = slice(max(0, left - halo), min(width, left + tile + halo))
+                part = x[..., rows, columns]
                 with autocast(self.device):
-                    part = self.net(x[..., rows, columns])[:, pick]
+                    features = net.features(part)
+                    logits = net.fused(net.side_outputs(features), (part.shape[-2], part.shape[-1]))[:, pick]
                 bottom, right = min(height, top + tile), min(width, left + tile)
-                inner = part[..., top - rows.start : bottom - rows.start, left - columns.start : right - columns.start]
-                out[..., top:bottom, left:right] = inner
+                down = slice(top - rows.start, bottom - rows.start)
+                across = slice(left - columns.start, right - columns.start)
+                if seen is not None:
+                    tokens = features[-2:][0][0]  # coarse enough to know an object, fine enough to find it
+                    origin, scale = (rows.start, columns.start), net.stride // min(len(features), 2)
+                    seen.append(grid_tokens(tokens, origin, (down, across), (height, width), scale))
+                if part.shape == x.shape:
+                    return logits
+                if out is None:
+                    out = torch.empty(1, len(pick), height, width, device=x.device)
+                out[..., top:bottom, left:right] = logits[..., down, across]
+        assert out is not None
         return out
 
     @property
@@ -243,13 +281,15 @@ class Segmenter:
         for t in range(clip.n_frames) if frames is None else frames:
             began = time.perf_counter()
             planes = range(t * clip.depth, (t + 1) * clip.depth)
-            maps = [self.plane_maps(clip.plane(p), intensity, self._wants_contours) for p in planes]
+            seen: list[Tensor] | None = None if self.appearance is None else []
+            maps = [self.plane_maps(clip.plane(p), intensity, self._wants_contours, seen) for p in planes]
             labels = _compact(self.labels_of(maps))
             probability = np.stack([foreground_of(m) for m in maps])
             if not clip.has_depth:
                 labels, probability = labels[0], probability[0]
+            novelty = None if self.appearance is None else self.appearance.novelty(seen or [])
             seconds = time.perf_counter() - began
-            yield FramePrediction(t, labels, probability, confidence(probability, threshold), seconds)
+            yield FramePrediction(t, labels, probability, confidence(probability, threshold), seconds, novelty)
 
     def iter_labels(self, clip: Clip, frames: Iterable[int] | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Yield frame and labels, (Y, X) or (Z, Y, X); see `FramePrediction`."""
@@ -278,7 +318,10 @@ class Segmenter:
             "provenance": self.provenance,
             "meaning": self.meaning.to_dict(),
         }
-        save_tensors(path, self.net.state_dict(), header, "segmenter")
+        tensors = dict(self.net.state_dict())
+        if self.appearance is not None:
+            tensors |= self.appearance.tensors()
+        save_tensors(path, tensors, header, "segmenter")
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "auto") -> Segmenter:
@@ -289,12 +332,14 @@ class Segmenter:
         FileNotFoundError, ValueError
             If the file is missing, damaged, or does not hold a segmenter.
         """
-        net, header = load_network(path, "segmenter")
+        net, header, others = load_network(path, "segmenter", Appearance.NAMES)
         try:
             config = PredictConfig.from_dict(header["predict"])
             # Segmenters of before labels had a meaning: 1 is foreground.
             meaning = LabelMeaning.from_dict(header["meaning"]) if "meaning" in header else None
-            return cls(net, header["zoom"], header["threshold"], config, header["provenance"], device, meaning)
+            appearance = Appearance.from_tensors(others) if others else None
+            parts = (config, header["provenance"], device, meaning, appearance)
+            return cls(net, header["zoom"], header["threshold"], *parts)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged: its header lacks what a segmenter needs ({error}).") from error
 

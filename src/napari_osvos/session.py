@@ -6,13 +6,12 @@ A session folder holds::
     settings.json             the settings of the panel
     frames/index.json         which frames hold paint
     frames/frame00012.tif     labels of a painted frame, compressed
-    rounds/round01.osvos      the fine-tuned segmenter of a round;  rounds/round01.json  what is said of it
-    rounds/*.zarr             masks and probabilities of a movie that is too large for memory
+    rounds/round01*           a round: see `rounds`
     rounds/painting-*.npy     a layer to paint on that is too large for memory
     command/                  what "copy as command" needs: annotations, and the movie if it is in no file
 
 Every file is written beside its place and then renamed. Every layer that is painted on has a session folder of its own
-in every viewer, so no two ever write to one place.
+in every viewer, so no two ever write to one place; one that goes on from others names them, for their rounds.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +35,9 @@ import numpy.typing as npt
 
 from napari_osvos.formats import reading
 from napari_osvos.labels import spell
+from napari_osvos.movie_facts import MovieFacts
 from napari_osvos.paint_folder import PaintFolder, read_json, write_json
+from napari_osvos.rounds import RoundFolder
 
 FOLDER_VARIABLE = "NAPARI_OSVOS_SESSIONS"
 """Environment variable that names the folder of all sessions."""
@@ -45,38 +45,6 @@ PAINTING = "painting-{}.npy"
 """Name, in the folder of the rounds, of a layer to paint on that is too large for memory."""
 _FORMAT = 1
 _COUNT = itertools.count(1)
-
-
-@dataclass(frozen=True)
-class MovieFacts:
-    """By what a movie is known again, without reading a pixel.
-
-    Attributes
-    ----------
-    name
-        Of the layer.
-    source
-        File or folder it was read from; None where it was made in memory.
-    shape, dtype
-        Of the array of the layer.
-    """
-
-    name: str
-    source: str | None
-    shape: tuple[int, ...]
-    dtype: str
-
-    def __post_init__(self) -> None:
-        if self.source is not None:
-            object.__setattr__(self, "source", str(Path(self.source).absolute()))
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
-        object.__setattr__(self, "dtype", str(np.dtype(self.dtype)))
-
-    def is_same_movie(self, other: MovieFacts) -> bool:
-        """Whether shape and dtype agree, and the source or, as files are moved, the name."""
-        if (self.shape, self.dtype) != (other.shape, other.dtype):
-            return False
-        return (self.source is not None and self.source == other.source) or self.name == other.name
 
 
 def default_root() -> Path:
@@ -93,12 +61,22 @@ class SessionFolder(PaintFolder):
     """One session: one movie and one layer of paint in one viewer. Safe to use from several threads.
 
     Made by `for_movie` (a new one) or `open` (one that is there).
+
+    Attributes
+    ----------
+    movie : MovieFacts
+    rounds : RoundFolder
+        What was learned and filled in this session.
     """
 
-    def __init__(self, path: Path, movie: MovieFacts, owner: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, movie: MovieFacts, owner: Mapping[str, Any], former: Sequence[str | Path] = ()
+    ) -> None:
         super().__init__(path)
         self.movie = movie
+        self.rounds = RoundFolder(path / "rounds")
         self._owner = dict(owner)
+        self._former = tuple(map(Path, former))
 
     def __repr__(self) -> str:
         return f"SessionFolder({str(self.path)!r})"
@@ -133,7 +111,7 @@ class SessionFolder(PaintFolder):
         path = Path(path)
         with reading(path / "session.json"):
             plain = json.loads((path / "session.json").read_text(encoding="utf-8"))
-            return cls(path, MovieFacts(**plain["movie"]), dict(plain["owner"]))
+            return cls(path, MovieFacts(**plain["movie"]), dict(plain["owner"]), plain.get("former", ()))
 
     def save_settings(self, settings: Mapping[str, Any]) -> None:
         """Save the settings of the panel: plain data, as JSON can hold it.
@@ -153,26 +131,43 @@ class SessionFolder(PaintFolder):
     @property
     def saved_at(self) -> float:
         """When something was last saved, in seconds since the epoch; 0 if never."""
-        parts = (self.path / "frames" / "index.json", self.path / "settings.json")
+        about_rounds = (self.path / "rounds").glob("*.json")
+        parts = (self.path / "frames" / "index.json", self.path / "settings.json", *about_rounds)
         times = [path.stat().st_mtime for path in parts if path.exists()]
         return max(times, default=0.0)
-
-    @property
-    def rounds(self) -> tuple[int, ...]:
-        """The rounds whose segmenter is there, rising from 1."""
-        names = (re.fullmatch(r"round(\d+)\.osvos", path.name) for path in (self.path / "rounds").glob("*.osvos"))
-        return tuple(sorted(int(name[1]) for name in names if name))
 
     def segmenter_path(self, round: int) -> Path:
         """Return where the segmenter of a round is kept (`Request.keep`); its folder is made."""
         with self._lock, self._writing():
             (self.path / "rounds").mkdir(exist_ok=True)
-        return self.path / "rounds" / f"round{round:02d}.osvos"
+        return self.rounds.segmenter(round)
 
-    def save_round(self, round: int, facts: Mapping[str, Any]) -> None:
-        """Save what is to be said of a round (settings, painted frames, seconds): plain data."""
-        with self._lock, self._writing():
-            write_json(self.path / "rounds" / f"round{round:02d}.json", facts)
+    def go_on_from(self, former: Iterable[Path]) -> None:
+        """Note that the rounds of other sessions on the movie go on in this one; they stay where they are.
+
+        Nothing is made for it if nothing else was saved yet.
+
+        Parameters
+        ----------
+        former : iterable of Path
+            Folders of the sessions, beside those that were noted before.
+        """
+        with self._lock:
+            known = {path: None for path in (*self._former, *former) if path != self.path}
+            if tuple(known) != self._former:
+                self._former = tuple(known)
+                if (self.path / "session.json").exists():
+                    with self._writing():
+                        self._note()
+
+    def former_sessions(self) -> list[SessionFolder]:
+        """Open those that it goes on from; what is no longer there is passed over."""
+        sessions = []
+        for path in self._former:
+            moved = self.path.parent / path.name  # together with this one
+            with contextlib.suppress(OSError):
+                sessions.append(SessionFolder.open(path if path.exists() else moved))
+        return sessions
 
     @property
     def command_folder(self) -> Path:
@@ -191,7 +186,7 @@ class SessionFolder(PaintFolder):
         """In words: ``3 painted frames (0, 4, 17) of movie.tif, saved on 22 November 2026, 13:20``."""
         frames, when = self.frames, time.localtime(self.saved_at)
         day = f"{when.tm_mday} {time.strftime('%B %Y, %H:%M', when)}"
-        painted = f"{len(frames)} painted frame{'s' * (len(frames) != 1)} ({spell(frames)})"
+        painted = f"{len(frames)} painted frame{'s' * (len(frames) != 1)} ({spell(frames)})" if frames else "no paint"
         return f"{painted} of {self.movie.name}, saved on {day}"
 
     def settle(self) -> None:
@@ -210,6 +205,9 @@ class SessionFolder(PaintFolder):
             written = (path.name for path in (self.path / "rounds").glob("*"))
             if not self.has_paint and all(fnmatch.fnmatch(name, PAINTING.format("*")) for name in written):
                 shutil.rmtree(self.path, ignore_errors=True)
+                for former in self.former_sessions():  # nothing leads to their rounds any more
+                    if former._state()["settled"]:
+                        former._note(settled=False)
                 return
             with self._writing():
                 self._note(closed=True)
@@ -224,7 +222,9 @@ class SessionFolder(PaintFolder):
     def _note(self, **changes: bool) -> None:
         state = {**self._state(), **changes}
         movie = dataclasses.asdict(self.movie)
-        write_json(self.path / "session.json", {"format": _FORMAT, "movie": movie, "owner": self._owner, **state})
+        former = [str(path) for path in self._former]
+        plain = {"format": _FORMAT, "movie": movie, "owner": self._owner, "former": former, **state}
+        write_json(self.path / "session.json", plain)
 
     def _state(self) -> dict[str, bool]:
         plain = read_json(self.path / "session.json")
@@ -232,7 +232,7 @@ class SessionFolder(PaintFolder):
 
 
 def find_recoverable(movie: MovieFacts, root: Path | None = None) -> list[SessionFolder]:
-    """Find sessions on a movie with paint in them that no viewer has open, newest first.
+    """Find sessions on a movie with paint or rounds in them that no viewer has open, newest first.
 
     Those that crashed as well as those that were closed; not those that were settled (`SessionFolder.settle`). Damaged
     or foreign folders are passed over.
@@ -242,7 +242,8 @@ def find_recoverable(movie: MovieFacts, root: Path | None = None) -> list[Sessio
     for path in root.iterdir() if root.is_dir() else ():
         with contextlib.suppress(OSError):
             session = SessionFolder.open(path)
-            if session.movie.is_same_movie(movie) and session.has_paint and not session._state()["settled"]:
+            worth = session.has_paint or not session.rounds.is_empty
+            if worth and session.movie.is_same_movie(movie) and not session._state()["settled"]:
                 found.append(session)
     return sorted((session for session in found if not session.is_in_use), key=lambda session: -session.saved_at)
 

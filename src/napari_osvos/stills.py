@@ -37,16 +37,30 @@ def find_still_sets(folder: str | Path) -> dict[str, Path]:
     return sets
 
 
-def still_source(image: np.ndarray, labels: np.ndarray, diameter: float, weight: float, kind: str = "robust") -> Source:
-    """Return a source whose objects come out at about `diameter` network pixels.
+def still_source(
+    image: np.ndarray,
+    labels: np.ndarray,
+    diameter: float | None,
+    weight: float,
+    kind: str = "robust",
+    known: np.ndarray | None = None,
+) -> Source:
+    """Return a source whose objects come out at about `diameter` network pixels, or as they are for None.
 
-    The zoom is kept within 1/6 to 3: beyond that an image has no more to tell.
+    The zoom is kept within 1/6 to 3: beyond that an image has no more to tell. See `Source` for the other parameters.
     """
     if image.ndim == 2:
         image = image[..., None]
     image = image[..., :3]
-    zoom = float(np.clip(diameter / max(object_diameter([labels]), 1.0), 1 / 6, 3.0))
-    return Source(image, labels, None, IntensityScale.from_image(image, kind), zoom, weight)
+    zoom = 1.0
+    if diameter is not None and labels.any():
+        zoom = float(np.clip(diameter / max(object_diameter([labels]), 1.0), 1 / 6, 3.0))
+    return Source(image, labels, known, IntensityScale.from_image(image, kind), zoom, weight)
+
+
+def training_diameter(config: ParentConfig) -> float | None:
+    """Return the diameter that objects are rescaled to, None where images keep their scale, as in the paper."""
+    return None if config.schedule == "published" else config.object_diameter
 
 
 def read_still_sets(folders: Sequence[str | Path], config: ParentConfig, kind: str = "robust") -> Iterator[Source]:
@@ -69,7 +83,7 @@ def read_still_sets(folders: Sequence[str | Path], config: ParentConfig, kind: s
                 if labels.shape[:2] != image.shape[:2]:
                     raise ValueError(f"{mark} is {_size(labels)} pixels; its image is {_size(image)}.")
                 if labels.any():
-                    yield still_source(image, labels, config.object_diameter, weight, kind)
+                    yield still_source(image, labels, training_diameter(config), weight, kind)
 
 
 def _labels_of(image: Path, name: str) -> Path:
@@ -95,4 +109,4 @@ def simulated_sources(config: ParentConfig, kind: str = "robust") -> Iterator[So
     for i in range(config.simulated_images):
         image, labels = simulate_still(np.random.default_rng([config.seed, 1, i]))
         if labels.any():
-            yield still_source(image[..., None], labels.astype(np.int32), config.object_diameter, 1.0, kind)
+            yield still_source(image[..., None], labels.astype(np.int32), training_diameter(config), 1.0, kind)

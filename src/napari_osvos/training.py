@@ -86,6 +86,7 @@ def training_steps(
     average: WeightAverage | None = None,
     autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     clip_norm: float | None = None,
+    passes: int = 1,
 ) -> Iterator[TrainingStep]:
     """Update the weights of `net`, one step at a time.
 
@@ -94,7 +95,8 @@ def training_steps(
     net : Module
         Trained in place.
     loss_of_step : callable
-        Takes the number of the step and the progress in [0, 1]; returns a scalar loss.
+        Takes the number of the pass, which is that of the step where each has one, and the progress in [0, 1]; returns
+        a scalar loss.
     optimiser : Optimiser
         Its learning rates at the call are the base on which `schedule` acts.
     steps, first_step : int
@@ -109,6 +111,8 @@ def training_steps(
         Returns the context in which the loss is computed.
     clip_norm : float, optional
         Largest norm of the gradient.
+    passes : int
+        Passes whose mean loss makes one update; the memory of one suffices for all.
 
     Yields
     ------
@@ -131,13 +135,15 @@ def training_steps(
         factor = schedule(progress)
         for group, rate in zip(optimiser.param_groups, base, strict=True):
             group["lr"] = rate * factor
-        with autocast():
-            loss = loss_of_step(step, progress)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise FloatingPointError(f"The loss at step {step} is {value}; training cannot go on from here.")
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        value = 0.0
+        for i in range(passes):
+            with autocast():
+                loss = loss_of_step(step * passes + i, progress) / passes
+            value += float(loss.detach())
+            if not math.isfinite(value):
+                raise FloatingPointError(f"The loss at step {step} is {value}; training cannot go on from here.")
+            loss.backward()
         if clip_norm is not None:
             norm = float(nn.utils.clip_grad_norm_(parameters, clip_norm))
             if not math.isfinite(norm):

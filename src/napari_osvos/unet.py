@@ -18,7 +18,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_osvos.config import NetworkConfig
@@ -77,14 +76,10 @@ class UNet(OSVOSNet):
             reach += 3 * 2**i  # up, then two convolutions
         return -(-reach // self.stride) * self.stride
 
-    def side_outputs(self, x: Tensor) -> list[Tensor]:
-        """Return what the decoder ends with, [(N, widths[0], H, W)], of an input (N, 3, H, W) as of an `OSVOSNet`."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        skips: list[Tensor] = []
-        for i, stage in enumerate(self.stages):
-            x = stage(F.max_pool2d(x, 2) if i else x)  # (N, widths[i], H/s, W/s)
-            skips.append(x)
-        for rise, skip in zip(reversed(self.side_prep), reversed(skips[:-1]), strict=True):
+    def side_outputs(self, features: list[Tensor]) -> list[Tensor]:
+        """Return what the decoder ends with, [(N, widths[0], H, W)]."""
+        x = features[-1]
+        for rise, skip in zip(reversed(self.side_prep), reversed(features[:-1]), strict=True):
             x = rise(x, skip)
         return [x]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXPORT_HELP = (
     ".csv (measurements), .tracks.csv, .geff, .mp4, .gif, .tif, .zarr, or no ending for a folder of the "
-    "Cell Tracking Challenge"
+    "Cell Tracking Challenge; davis:FOLDER for pictures as the evaluation code of DAVIS reads them"
 )
 
 

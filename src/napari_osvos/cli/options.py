@@ -114,29 +114,6 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--channels", metavar="0,2", type=whole_numbers, help="which channels to use (default: all)")
 
 
-def add_annotations(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
-    """Add what was painted and which of it counts; where it is not needed, it only names objects."""
-    names = "" if needed else "; their objects keep the ids that were painted"
-    parser.add_argument(
-        "-a", "--annotations", metavar="PAINT" if not needed else "LABELS", type=Path, required=needed,
-        help=f"painted labels, 0 = background: a stack or a folder whose file numbers are frame numbers{names}",
-    )  # fmt: skip
-    parser.add_argument(
-        "--frames", metavar="0,40", type=frame_numbers,
-        help="numbers of the labelled frames that count (default: all that hold paint)",
-    )  # fmt: skip
-    if needed:
-        parser.add_argument(
-            "--partial", metavar="0,40", type=frame_numbers, default=(),
-            help="frames painted only in part: there, unpainted pixels are unknown instead of background",
-        )  # fmt: skip
-    where = ", needed where all frames are painted only in part" if needed else ""
-    parser.add_argument(
-        "--background-label", metavar="N", type=at_least(1), help=f"label that paints background{where}"
-    )
-    parser.add_argument("--void-label", metavar="N", type=at_least(1), help="label of pixels that do not count")
-
-
 def add_start(parser: argparse.ArgumentParser) -> None:
     """Add what fine-tuning starts from."""
     start = parser.add_mutually_exclusive_group()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_osvos.cli.console import Advance, Console
 from napari_osvos.cli.exports import label_dtype, link_labels, write_exports
+from napari_osvos.cli.paint import Paint, final_labels
 from napari_osvos.cli.report import Report
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from napari_osvos.finished_frames import FinishedFrames
     from napari_osvos.labels import Labels
     from napari_osvos.segmenter import Segmenter
+    from napari_osvos.suggest import FrameReview
     from napari_osvos.tracking import TrackedMovie
 
 
@@ -32,11 +34,22 @@ def label_frames(
     clip: Clip,
     segmenter: Segmenter,
     positions: Sequence[int],
-    annotations: Annotations | None = None,
+    paint: Paint | None = None,
+    review: FrameReview | None = None,
 ) -> TrackedMovie | None:
-    """Predict frames, link their objects, and write labels and, if wanted, probabilities and exports.
+    """Predict frames, link their objects, and write labels and, if wanted, probabilities, uncertainties and exports.
 
-    After Ctrl+C, or any failure, the labels of the frames that were finished are kept beside the output.
+    Accepted frames are not predicted: their labels are what was painted. After Ctrl+C, or any failure, the labels of
+    the frames that were finished are kept beside the output.
+
+    Parameters
+    ----------
+    positions
+        Of the frames that there are to be labels of, rising.
+    paint
+        What was painted, which names objects.
+    review
+        Shown every prediction.
 
     Returns
     -------
@@ -50,7 +63,12 @@ def label_frames(
     all_frames = len(positions) == clip.n_frames
     numbers = None if all_frames and not clip.has_numbers else clip.frame_numbers
     try:
-        _predict(given, console, report, clip, segmenter, positions, finished)
+        final = final_labels(paint, clip, segmenter.meaning.task) if paint else {}
+        labelling = _Labelling(clip, segmenter, positions, finished, final, review)
+        with console.progress("predicting", labelling.n_predicted) as advance:
+            labelling.write(given, report, advance)
+        report.add(confidence=labelling.confidence)
+        annotations = paint.annotations if paint else None
         tracked = _identify(given, console, report, finished.labels(numbers), segmenter, positions, annotations)
         labels = tracked.labels if tracked else finished.labels(numbers)
         with report.timing("write"):
@@ -63,53 +81,91 @@ def label_frames(
         if kept:
             console.say(kept)
         raise
-    report.add(outputs=[str(path) for path in (given.output, given.probabilities) if path])
+    report.add(outputs=[str(path) for path in (given.output, given.probabilities, given.uncertainty) if path])
     if tracked:
         write_exports(given, console, report, tracked, clip)
     return tracked
 
 
-def _predict(
-    given: argparse.Namespace,
-    console: Console,
-    report: Report,
-    clip: Clip,
-    segmenter: Segmenter,
-    positions: Sequence[int],
-    finished: FinishedFrames,
-) -> None:
-    """Predict frames into `finished`, and write probabilities if wanted, showing progress."""
-    from napari_osvos.io import write_probabilities
+class _Labelling:
+    """Labels of frames one after the other: predicted, or final; how sure each prediction is."""
 
-    confidence: dict[int, float] = {}
-    numbers = None if len(positions) == clip.n_frames and not clip.has_numbers else clip.frame_numbers
+    def __init__(
+        self,
+        clip: Clip,
+        segmenter: Segmenter,
+        positions: Sequence[int],
+        finished: FinishedFrames,
+        final: Mapping[int, Callable[[], NDArray[np.int32]]],
+        review: FrameReview | None,
+    ) -> None:
+        self.clip, self.segmenter, self.positions, self.finished = clip, segmenter, positions, finished
+        self.final, self.review = final, review
+        self.confidence: dict[int, float] = {}
 
-    def probabilities(advance: Advance) -> Iterator[NDArray[np.float32]]:
-        began = time.perf_counter()
-        for done, prediction in enumerate(segmenter.iter_frames(clip, frames=positions), start=1):
-            finished.add(prediction.frame, prediction.labels)
-            confidence[clip.frame_numbers[prediction.frame]] = round(float(prediction.confidence), 4)
-            advance(done, len(positions), "")
-            report.add_seconds("predict", time.perf_counter() - began)
-            yield prediction.probability
-            began = time.perf_counter()  # what the writer took in between is not prediction
+    @property
+    def n_predicted(self) -> int:
+        """How many frames there are whose labels are not final."""
+        return sum(t not in self.final for t in self.positions)
 
-    began, before = time.perf_counter(), report.seconds.get("predict", 0.0)
-    with console.progress("predicting", len(positions)) as advance:
-        if given.probabilities:
+    def write(self, given: argparse.Namespace, report: Report, advance: Advance) -> None:
+        """Label all frames, and write probabilities and uncertainties if wanted."""
+        from napari_osvos.io import write_probabilities
+        from napari_osvos.segmenter import pixel_uncertainty
+
+        def written(path: Path, planes: Iterator[NDArray[np.floating[Any]]]) -> None:
+            counted = len(self.positions) == self.clip.n_frames and not self.clip.has_numbers
             write_probabilities(
-                given.probabilities,
-                probabilities(advance),
-                shape=(len(positions), *clip.labels_shape[1:]),
-                frame_numbers=None if numbers is None else [numbers[t] for t in positions],
+                path,
+                planes,
+                shape=(len(self.positions), *self.clip.labels_shape[1:]),
+                frame_numbers=None if counted else [self.clip.frame_numbers[t] for t in self.positions],
                 overwrite=given.force,
             )
-            predicted = report.seconds["predict"] - before
-            report.add_seconds("write", time.perf_counter() - began - predicted)
-        else:
-            for _ in probabilities(advance):
+
+        began, before = time.perf_counter(), report.seconds.get("predict", 0.0)
+        probabilities = self._probabilities(report, advance)
+        frames = probabilities
+        if given.probabilities:
+            written(given.probabilities, probabilities)
+            frames = self._stored(given.probabilities)  # each frame is predicted once, and a writer takes all of them
+        if given.uncertainty:
+            written(given.uncertainty, (pixel_uncertainty(frame) for frame in frames))
+        elif not given.probabilities:
+            for _ in frames:
                 pass
-    report.add(confidence=confidence)
+        if given.probabilities or given.uncertainty:
+            predicted = report.seconds.get("predict", 0.0) - before
+            report.add_seconds("write", time.perf_counter() - began - predicted)
+
+    def _probabilities(self, report: Report, advance: Advance) -> Iterator[NDArray[np.float32]]:
+        """Label each frame and yield its probability of foreground; 0 and 1 where the labels are final."""
+        predicted = self.segmenter.iter_frames(self.clip, [t for t in self.positions if t not in self.final])
+        began = time.perf_counter()
+        for t in self.positions:
+            if t in self.final:
+                labels = self.final[t]()
+                probability = np.asarray(labels > 0, np.float32)
+            else:
+                prediction = next(predicted)
+                labels, probability = prediction.labels, prediction.probability
+                self.confidence[self.clip.frame_numbers[t]] = round(float(prediction.confidence), 4)
+                if self.review is not None:
+                    self.review.add(prediction)
+                advance(len(self.confidence), self.n_predicted, "")
+            self.finished.add(t, labels)
+            report.add_seconds("predict", time.perf_counter() - began)
+            yield probability
+            began = time.perf_counter()  # what the writer took in between is not prediction
+
+    def _stored(self, path: Path) -> Iterator[NDArray[np.float32]]:
+        """Yield the frames of a file of probabilities."""
+        from napari_osvos.io import read_clip
+
+        stored = read_clip(path)
+        for k in range(len(self.positions)):
+            planes = [stored.plane(p)[..., 0] for p in range(k * stored.depth, (k + 1) * stored.depth)]
+            yield np.stack(planes).reshape(self.clip.labels_shape[1:])
 
 
 def _identify(

@@ -10,7 +10,6 @@ from napari_osvos.cli.console import PROGRAM, Console
 from napari_osvos.cli.evaluate import add_scoring, score
 from napari_osvos.cli.exports import add_exports, add_linking, add_units, check_exports, export_paths, scale_of
 from napari_osvos.cli.options import (
-    add_annotations,
     add_machine,
     add_movie,
     add_reporting,
@@ -19,6 +18,7 @@ from napari_osvos.cli.options import (
     frame_numbers,
     settings_of,
 )
+from napari_osvos.cli.paint import add_accepted, add_annotations, read_paint
 from napari_osvos.cli.predicting import label_frames
 from napari_osvos.cli.report import Report, check_ending, check_outputs
 from napari_osvos.cli.stages import (
@@ -28,8 +28,8 @@ from napari_osvos.cli.stages import (
     load_start,
     positions_of,
     read_movie,
-    read_paint,
 )
+from napari_osvos.cli.suggest import conclude
 from napari_osvos.config import FineTuneConfig, LinkConfig, PredictConfig
 
 _FREQUENT = ("quality", "task", "seed", "steps", "seconds")
@@ -39,7 +39,7 @@ examples:
   {PROGRAM} segment movie.tif -a painted.tif -o labels.ome.zarr --quality best --save cells.osvos
   {PROGRAM} segment 02 -a 02_ST/SEG --frames 0,40 -o labels.tif     # a Cell Tracking Challenge folder as it is
   {PROGRAM} segment movie.tif -a painted.tif -o tracks.tif --export cells.csv --export 02_RES --pixel-size 0.65,0.65
-  {PROGRAM} segment movie.tif -a more.tif --continue cells.osvos -o labels.tif --force
+  {PROGRAM} segment movie.tif -a more.tif --continue cells.osvos --corrected 12 --accepted 0 -o labels.tif --force
 """
 _FINE_TUNE_EXAMPLES = f"""\
 examples:
@@ -65,6 +65,7 @@ def add_verbs(verbs: Any) -> None:
     )
     add_movie(parser)
     add_annotations(parser)
+    add_accepted(parser)
     _add_output(parser)
     parser.add_argument("--save", metavar="FILE.osvos", type=Path, help="keep the fine-tuned segmenter")
     add_start(parser)
@@ -122,6 +123,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--probabilities", metavar="FILE", type=Path, help="also write the probability of each pixel (.tif or .zarr)"
     )
     parser.add_argument(
+        "--uncertainty", metavar="FILE", type=Path,
+        help="also write how undecided each pixel is, 0 to 1 (.tif or .zarr)",
+    )  # fmt: skip
+    parser.add_argument(
         "--only", metavar="0,10-14", type=frame_numbers, help="numbers of the frames to segment (default: all)"
     )
 
@@ -152,21 +157,25 @@ def segment(given: argparse.Namespace, console: Console) -> None:
     for config in (PredictConfig, LinkConfig):
         settings_of(given, config)  # what is wrong there is said before training
     with report.timing("read"):
+        from napari_osvos.suggest import FrameReview
+
         clip = read_movie(given, report)
-        annotations = read_paint(given, clip, report)
+        paint = read_paint(given, clip, report)
         positions = positions_of(clip, given.only)
         check_disk(given, clip, positions)
         scale_of(given, clip.labels_shape, clip.name)
         device = choose_device(given, console, report)
         start = load_start(given)
-    segmenter = learn(given, console, report, clip, annotations, tuning, start, device, keep=given.save)
+    segmenter, remarks = learn(given, console, report, clip, paint.annotations, tuning, start, device, keep=given.save)
     segmenter.config = settings_of(given, PredictConfig, segmenter.config)
     if given.save:
         segmenter.save(given.save)
-    tracked = label_frames(given, console, report, clip, segmenter, positions, annotations)
+    review = FrameReview.of(segmenter, clip, paint.annotations.frames)
+    tracked = label_frames(given, console, report, clip, segmenter, positions, paint, review)
     if given.truth:
-        skip = [clip.frame_numbers[t] for t in annotations.frames]
+        skip = [clip.frame_numbers[t] for t in paint.annotations.frames]
         score(given, console, report, labels=given.output, skip=skip, lineage=tracked.lineage if tracked else None)
+    conclude(console, report, clip, review, remarks=remarks)
     _finish(given, console, report)
 
 
@@ -179,13 +188,17 @@ def fine_tune(given: argparse.Namespace, console: Console) -> None:
     tuning = settings_of(given, FineTuneConfig)
     with report.timing("read"):
         clip = read_movie(given, report)
-        annotations = read_paint(given, clip, report)
+        paint = read_paint(given, clip, report)
         device = choose_device(given, console, report)
         start = load_start(given)
-    segmenter = learn(given, console, report, clip, annotations, tuning, start, device, keep=given.output)
+    segmenter, remarks = learn(
+        given, console, report, clip, paint.annotations, tuning, start, device, keep=given.output
+    )
     with report.timing("write"):
         segmenter.save(given.output)
     report.add(task=segmenter.meaning.task, outputs=[str(given.output)])
+    for remark in remarks:
+        console.say(remark)
     _finish(given, console, report)
 
 
@@ -209,11 +222,12 @@ def predict(given: argparse.Namespace, console: Console) -> None:
 
 
 def _check_outputs(given: argparse.Namespace, others: dict[str, Path | None], inputs: list[Path]) -> None:
-    for name, path in (("-o", given.output), ("--probabilities", given.probabilities)):
+    labels = {"-o": given.output, "--probabilities": given.probabilities, "--uncertainty": given.uncertainty}
+    for name, path in labels.items():
         check_ending(name, path, [".tif", ".tiff", ".zarr"])
     if given.exports and given.track is False:
         raise ValueError("--export needs to know which objects are the same, so it does not go with --no-track.")
-    outputs = {"-o": given.output, "--probabilities": given.probabilities, "--json": given.json, **others}
+    outputs = {**labels, "--json": given.json, **others}
     check_outputs({**outputs, "--export": export_paths(given)}, inputs=inputs, force=given.force)
     check_exports(given)
 

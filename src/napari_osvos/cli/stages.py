@@ -54,31 +54,6 @@ def read_movie(given: argparse.Namespace, report: Report) -> Clip:
     return clip
 
 
-def read_paint(given: argparse.Namespace, clip: Clip, report: Report) -> Annotations:
-    """Read what was painted and bring it onto the movie.
-
-    Raises
-    ------
-    ValueError
-        If it is empty, of another size, or on frames that the movie does not have.
-    """
-    from napari_osvos.annotations import Annotations
-    from napari_osvos.io import read_labels
-
-    labels = read_labels(given.annotations)
-    annotations = Annotations.from_labels(
-        labels,
-        frames=given.frames,
-        partial=given.partial,
-        background_label=given.background_label,
-        void_label=given.void_label,
-    )
-    annotations = annotations.aligned_to(clip)
-    clip.intensity_range()  # a movie without a finite pixel is found out here, not after training
-    report.add(annotations=str(given.annotations), annotated_frames=[clip.frame_numbers[t] for t in annotations.frames])
-    return annotations
-
-
 def load_start(given: argparse.Namespace) -> ParentNetwork | Segmenter:
     """Return what fine-tuning starts from: a bundled parent, a parent in a file, or a segmenter to go on from.
 
@@ -119,7 +94,7 @@ def positions_of(clip: Clip, numbers: Sequence[int] | None) -> list[int]:
 
 
 def check_disk(given: argparse.Namespace, clip: Clip, positions: Sequence[int]) -> None:
-    """Make sure that labels and probabilities will fit on their disks.
+    """Make sure that labels, probabilities and uncertainties will fit on their disks.
 
     Raises
     ------
@@ -130,8 +105,9 @@ def check_disk(given: argparse.Namespace, clip: Clip, positions: Sequence[int]) 
 
     pixels = int(np.prod(clip.labels_shape[1:], dtype=np.int64)) * len(positions)
     check_space(given.output, round(2 * pixels * COMPRESSED_LABELS))
-    if given.probabilities:
-        check_space(given.probabilities, round(4 * pixels * COMPRESSED_PROBABILITIES))
+    for path in (given.probabilities, given.uncertainty):
+        if path:
+            check_space(path, round(4 * pixels * COMPRESSED_PROBABILITIES))
 
 
 def learn(
@@ -145,7 +121,7 @@ def learn(
     device: torch.device,
     *,
     keep: Path | None,
-) -> Segmenter:
+) -> tuple[Segmenter, tuple[str, ...]]:
     """Fine-tune on the annotations, showing progress.
 
     Parameters
@@ -153,6 +129,13 @@ def learn(
     keep
         Where to save what was learned so far when the user stops it with Ctrl+C; None loses it. The first Ctrl+C then
         ends fine-tuning after the step at hand, with all that belongs to its end; the second ends it at once.
+
+    Returns
+    -------
+    segmenter : Segmenter
+        What was learned.
+    remarks : tuple of str
+        Sentences for the user on what it was learned from.
     """
     from napari_osvos.finetune import FineTuner
 
@@ -180,9 +163,9 @@ def learn(
                 tuner.segmenter.save(keep)
                 raise KeyboardInterrupt(f"What was learned in {done} steps is in {keep}.") from None
             raise
-    report.add(steps=done)
+    report.add(steps=done, remarks=list(tuner.remarks))
     frames = len(annotations.frames)
     console.say(
         f"Fine-tuned on {frames} frame{'s' * (frames > 1)} in {done} steps, {duration(report.seconds['fine_tune'])}."
     )
-    return tuner.segmenter
+    return tuner.segmenter, tuner.remarks

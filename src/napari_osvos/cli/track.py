@@ -20,7 +20,8 @@ from napari_osvos.cli.exports import (
     scale_of,
     write_exports,
 )
-from napari_osvos.cli.options import add_annotations, add_reading, add_reporting, settings_of
+from napari_osvos.cli.options import add_reading, add_reporting, settings_of
+from napari_osvos.cli.paint import add_annotations
 from napari_osvos.cli.report import Report, check_ending, check_outputs
 from napari_osvos.config import LinkConfig
 

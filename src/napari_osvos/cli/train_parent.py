@@ -1,4 +1,4 @@
-"""The verb ``train-parent``: a parent network from stills and sequences with labels."""
+"""The verb ``train-parent``: a parent network from stills, videos and cell movies with labels."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ from napari_osvos.cli.report import Report, check_outputs
 from napari_osvos.cli.stages import choose_device
 from napari_osvos.config import ParentConfig
 
-_FREQUENT = ("network", "steps", "seed")
+_FREQUENT = ("network", "schedule", "steps", "images", "seed")
 _EXAMPLES = f"""\
 examples:
   {PROGRAM} train-parent stills/* -o parent
-  {PROGRAM} train-parent stills/nuclei --sequence 02:02_ST/SEG -o parent --network lite --steps 20000
+  {PROGRAM} train-parent stills/nuclei Fluo-N2DH-SIM+ -o parent --network lite --steps 20000
+  {PROGRAM} train-parent DAVIS -o parent --schedule published --base imagenet-features     # the parent of the paper
   {PROGRAM} segment movie.tif -a painted.tif -o labels.tif --parent parent/parent.safetensors
 
-A set of stills is a folder with the folders images and labels, whose files have the same names; a folder of such sets
-will do, too. DIR receives checkpoint.safetensors, log.csv, loss.png and parent.safetensors. The same command goes on
-from the checkpoint, with the same images; --force starts over.
+IMAGES are folders as they come, each of them one set: stills (the folders images and labels, whose files have the same
+names; or several such folders), DAVIS 2016 and 2017, YouTube-VOS, YouTube-Objects (folders images and labels at any
+depth), and the Cell Tracking Challenge (01 beside 01_ST or 01_GT).
+
+DIR receives checkpoint.safetensors, log.csv, loss.png and parent.safetensors. The same command goes on from the
+checkpoint, with the same images; --force starts over.
+
+With --schedule published the defaults are those of the paper: --network vgg16 --base imagenet-features --steps 50000
+--passes 10 --deep-supervision 1 --edges published --simulated-share 0; crops, their loss and optimiser have no say.
 """
 
 
@@ -29,19 +36,32 @@ def add_verbs(verbs: Any) -> None:
     """Add the verb to the command line."""
     parser = verbs.add_parser(
         "train-parent",
-        usage=f"{PROGRAM} train-parent STILLS ... -o DIR [options]",
-        help="train a parent network from stills and sequences with labels",
+        usage=f"{PROGRAM} train-parent IMAGES ... -o DIR [options]",
+        help="train a parent network from stills, videos and cell movies with labels",
         description="Train a parent network, which fine-tuning starts from.",
         epilog=_EXAMPLES,
     )
-    parser.add_argument("stills", metavar="STILLS", type=Path, nargs="*", help="sets of stills with labels")
+    parser.add_argument("sets", metavar="IMAGES", type=Path, nargs="*", help="folders of images with labels")
     parser.add_argument(
         "--sequence", metavar="MOVIE:LABELS", dest="sequences", action="append", default=[],
         help="a movie with labels, stacks or folders; may be given again",
     )  # fmt: skip
+    parser.add_argument(
+        "--split", metavar="NAME",
+        help="list of images in a folder of DAVIS, such as val or 2016/train (default: train, of the latest year)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--base", metavar="KIND|KIND:FILE|FILE", dest="base_network", default=None,
+        help="weights to begin with: random; or VGG16 on ImageNet, imagenet-features or imagenet-v1, which torchvision "
+        "fetches unless a FILE has them (default: random)",
+    )  # fmt: skip
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="folder to train in")
     add_settings(parser.add_argument_group("training"), ParentConfig, only=_FREQUENT)
-    add_settings(parser.add_argument_group("training, seldom needed"), ParentConfig, leave_out=_FREQUENT)
+    seldom = parser.add_argument_group("training, seldom needed")
+    add_settings(seldom, ParentConfig, leave_out=(*_FREQUENT, "base"))
+    seldom.add_argument(
+        "--tensorboard", action="store_true", help="log for TensorBoard, too, in the folder tensorboard of DIR"
+    )
     add_machine(parser)
     add_reporting(parser, force="start over instead of going on from the checkpoint, and overwrite the --json file")
     parser.set_defaults(run=train_parent)
@@ -50,14 +70,14 @@ def add_verbs(verbs: Any) -> None:
 def train_parent(given: argparse.Namespace, console: Console) -> None:
     """Train a parent, going on from the checkpoint in the folder if there is one."""
     report = Report("train-parent", given.words)
-    check_outputs({"--json": given.json}, inputs=given.stills, force=given.force)
+    check_outputs({"--json": given.json}, inputs=given.sets, force=given.force)
     checkpoint = given.output / "checkpoint.safetensors"
     for name in ("parent.safetensors", "log.csv", "loss.png"):  # without a checkpoint they are not ours to go on with
         check_outputs({"-o": given.output / name}, force=given.force or checkpoint.exists())
-    config = settings_of(given, ParentConfig)
-    if not given.stills and not given.sequences and config.simulated_share < 1:
+    config, base = _recipe(given)
+    if not given.sets and not given.sequences and config.simulated_share < 1:
         raise ValueError(
-            "There is nothing to train on; name sets of stills or a --sequence, or train on simulated images alone"
+            "There is nothing to train on; name folders of IMAGES or a --sequence, or train on simulated images alone"
             " with --simulated-share 1."
         )
     with report.timing("read"):
@@ -67,9 +87,20 @@ def train_parent(given: argparse.Namespace, console: Console) -> None:
         checkpoint.unlink(missing_ok=True)
     elif checkpoint.exists():
         console.say(f"Going on from {checkpoint}.")
-    from napari_osvos import parent as parents
+    if config.base != "random" and base is None and not checkpoint.exists():
+        console.say(f"Fetching the weights {config.base} by torchvision, some 550 MB unless it has them.")
+    from napari_osvos import parent_training
 
-    steps = parents.train_parent(config, sources, given.output, simulated, device=device, card={"images": images})
+    steps = parent_training.train_parent(
+        config,
+        sources,
+        given.output,
+        simulated,
+        device=device,
+        card={"images": images},
+        base=base,
+        tensorboard=given.tensorboard,
+    )
     done = 0
     with report.timing("train"), console.progress("training", config.steps) as advance:
         try:
@@ -85,45 +116,43 @@ def train_parent(given: argparse.Namespace, console: Console) -> None:
     console.say(f"{weights}: {config.steps} steps, trained in {duration(report.seconds['train'])}.")
 
 
+def _recipe(given: argparse.Namespace) -> tuple[ParentConfig, Path | None]:
+    """Return the recipe, and the file of the base network if there is one."""
+    from napari_osvos.imagenet import split_base
+
+    published = getattr(given, "schedule", None) == "published"
+    defaults = ParentConfig.published() if published else ParentConfig()
+    kind, path = (defaults.base, None) if given.base_network is None else split_base(given.base_network)
+    if kind != "random" and not hasattr(given, "network"):
+        given.network = "vgg16"
+    given.base = kind
+    return settings_of(given, ParentConfig, defaults), path
+
+
 def _sources(
     given: argparse.Namespace, config: ParentConfig, console: Console
 ) -> tuple[list[Any], list[Any], dict[str, int]]:
-    """Read all images; return the labelled ones, the simulated ones, and how many there are of each set."""
-    from napari_osvos.benchmark import split_pair
-    from napari_osvos.config import NetworkConfig
-    from napari_osvos.stills import find_still_sets, read_still_sets, simulated_sources
+    """Find all images; return the labelled ones, the simulated ones, and how many there are of each set."""
+    from napari_osvos.benchmark_movies import split_pair
+    from napari_osvos.stills import simulated_sources
+    from napari_osvos.training_images import read_movie, read_training_set
+    from napari_osvos.training_sets import find_training_sets
 
-    kind = NetworkConfig.preset(config.network).intensities
     sources: list[Any] = []
     images: dict[str, int] = {}
-    for folder in given.stills:
-        for name, path in find_still_sets(folder).items():
-            of_set = list(read_still_sets([path], config, kind))
-            images[name] = len(of_set)
+    for folder in given.sets:
+        for found in find_training_sets(folder, given.split):
+            of_set = read_training_set(found, config)
+            images[found.name] = len(of_set)
             sources += of_set
     for pair in given.sequences:
-        of_set = _sequence(*split_pair(pair), config, kind)
-        images[pair] = len(of_set)
-        sources += of_set
+        of_movie = read_movie(*split_pair(pair), config)
+        images[pair] = len(of_movie)
+        sources += of_movie
     simulated = []
     if config.simulated_share > 0:
         console.say(f"Simulating {config.simulated_images} images.")
-        simulated = list(simulated_sources(config, kind))
+        simulated = list(simulated_sources(config, config.topology().intensities))
         images["simulated"] = len(simulated)
     console.say(", ".join(f"{name}: {count} images" for name, count in images.items()) + ".")
     return sources, simulated, images
-
-
-def _sequence(movie: Path, labels: Path, config: ParentConfig, kind: str) -> list[Any]:
-    """Return the labelled frames of a movie as sources, weighted together as one set."""
-    from napari_osvos.annotations import Annotations
-    from napari_osvos.io import read_clip, read_labels
-    from napari_osvos.stills import still_source
-
-    clip = read_clip(movie)
-    annotations = Annotations.from_labels(read_labels(labels)).aligned_to(clip)
-    weight = len(annotations) ** config.set_exponent / len(annotations)
-    return [
-        still_source(clip.plane(p), annotations.labels(p), config.object_diameter, weight, kind)
-        for p in annotations.planes
-    ]

@@ -13,7 +13,9 @@ from napari_osvos.clip import Clip
 from napari_osvos.device import describe_device, resolve_device
 from napari_osvos.finetune import FineTuner
 from napari_osvos.parent import ParentNetwork
+from napari_osvos.provenance import frames_learned_from
 from napari_osvos.segmenter import Segmenter
+from napari_osvos.suggest import FrameReview
 from napari_osvos.worker.controls import Controls, RunCancelled
 from napari_osvos.worker.events import Calibrated, Cancelled, Event, Finished, FrameDone, Preview, TrainingDone
 from napari_osvos.worker.failures import failure
@@ -128,14 +130,23 @@ class EngineProcess:
             segmenter.config = order.prediction or segmenter.config
             if order.keep is not None:
                 segmenter.save(order.keep)
-            tell(TrainingDone(steps, seconds, stopped, order.keep))
+            tell(TrainingDone(steps, seconds, stopped, order.keep, tuner.remarks))
         else:
             assert isinstance(start, Segmenter)  # a request has paint or a segmenter
             segmenter = start
             segmenter.config = order.prediction or segmenter.config
-        filling = Filling(segmenter, clip, planes, self.controls)
-        stopped = filling.run(tell, order.probabilities)
-        return Finished(filling.done, time.perf_counter() - began, stopped, segmenter.provenance)
+        known = order.accepted.union(frames_learned_from(segmenter.provenance, clip))
+        review = FrameReview.of(segmenter, clip, known)
+        filling = Filling(segmenter, clip, planes, self.controls, accepted=order.accepted, review=review)
+        stopped = filling.run(tell, order.probabilities, order.uncertainty)
+        return Finished(
+            filling.done,
+            time.perf_counter() - began,
+            stopped,
+            segmenter.provenance,
+            review.ranking(),
+            review.expected(),
+        )
 
     def _open(self, movie: Movie) -> tuple[Clip, RemotePlanes]:
         """Return the movie, with the planes and percentiles that an earlier run had of it."""

@@ -1,7 +1,8 @@
 """What an engine tells, in the order in which it comes.
 
-Of a run come `TrainingProgress` and `Preview` (any number, mixed), `TrainingDone`, `FrameDone` (one a frame), and at
-last exactly one of `Finished`, `Failed`, `Cancelled` and `EngineDied`. A run without annotations starts with frames.
+Of a run come `TrainingProgress` and `Preview` (any number, mixed), `TrainingDone`, `FrameDone` (one a frame, none for
+accepted ones), and at last exactly one of `Finished`, `Failed`, `Cancelled` and `EngineDied`. A run without annotations
+starts with frames.
 `EngineReady` comes once after every start of the engine process, `Calibrated` some time after it, not during a run.
 """
 
@@ -9,12 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_osvos.worker.calibration import Calibration
+
+if TYPE_CHECKING:  # they load more than a client needs before its first run is over
+    from napari_osvos.expected_accuracy import ExpectedAccuracy
+    from napari_osvos.suggest import Suggestion
 
 
 @dataclass(frozen=True)
@@ -132,12 +137,15 @@ class TrainingDone(Event):
         Whether `Engine.stop_and_keep` ended it.
     segmenter : Path or None
         Where the request had it kept; the file is complete.
+    remarks : tuple of str
+        Sentences for the user on what was learned from, such as a frame that looks painted in part only.
     """
 
     steps: int
     seconds: float
     stopped_early: bool
     segmenter: Path | None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +163,11 @@ class FrameDone(Event):
     confidence : float
         In [0, 1]: the region similarity to expect.
     done, total : int
-        Frames done, this one included, and all.
+        Frames done, this one included, and all that are predicted: all but the accepted ones.
     seconds_left : float
         Until the last frame.
+    uncertainty : array or None
+        Of the same shape, float16 in [0, 1], see `pixel_uncertainty`; where the request asks for it.
     """
 
     frame: int
@@ -167,6 +177,7 @@ class FrameDone(Event):
     done: int
     total: int
     seconds_left: float
+    uncertainty: npt.NDArray[np.float16] | None = None
 
 
 @dataclass(frozen=True)
@@ -176,19 +187,25 @@ class Finished(Event):
     Attributes
     ----------
     frames : int
-        Number of frames that were segmented.
+        Number of frames that were predicted.
     seconds : float
         The whole run.
     stopped : bool
         Whether `Engine.stop_and_keep` ended the filling before the last frame.
     provenance : dict
         Of the segmenter: parent, settings, annotated frames; plain data.
+    suggestions : tuple of Suggestion
+        Predicted frames whose annotation would help, the one that would help most first; without annotated ones.
+    expected : ExpectedAccuracy or None
+        The accuracy to expect on frames that are not annotated; None where it could not be measured.
     """
 
     frames: int
     seconds: float
     stopped: bool
     provenance: dict[str, Any] = field(default_factory=dict)
+    suggestions: tuple[Suggestion, ...] = ()
+    expected: ExpectedAccuracy | None = None
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 from napari_osvos.clip import Clip
-from napari_osvos.segmenter import FramePrediction, Segmenter
+from napari_osvos.segmenter import FramePrediction, Segmenter, pixel_uncertainty
 from napari_osvos.worker.controls import Controls, FillingStopped
 from napari_osvos.worker.events import FrameDone
 from napari_osvos.worker.learning import Tell
 from napari_osvos.worker.memory import OUT_OF_MEMORY, free_memory, smaller_tile
 from napari_osvos.worker.remote_planes import RemotePlanes
+
+if TYPE_CHECKING:
+    from napari_osvos.suggest import FrameReview
 
 PACE_FRAMES = 8
 """Frames whose time tells how long the others will take."""
@@ -24,7 +28,7 @@ def nearest_frame(left: Collection[int], view: int) -> int:
 
 
 class Filling:
-    """Predicts every frame of a movie.
+    """Predicts every frame of a movie but the accepted ones.
 
     Parameters
     ----------
@@ -36,15 +40,36 @@ class Filling:
         The next frame is asked for while the present one is predicted.
     controls : Controls
         Which frame is in view.
+    accepted : collection of int
+        Positions of frames that are left alone.
+    review : FrameReview, optional
+        Shown every prediction.
     """
 
-    def __init__(self, segmenter: Segmenter, clip: Clip, planes: RemotePlanes, controls: Controls) -> None:
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        clip: Clip,
+        planes: RemotePlanes,
+        controls: Controls,
+        *,
+        accepted: Collection[int] = (),
+        review: FrameReview | None = None,
+    ) -> None:
         self.segmenter, self.clip, self.planes, self.controls = segmenter, clip, planes, controls
-        self.left = set(range(clip.n_frames))
+        self.left = set(range(clip.n_frames)).difference(accepted)
+        self.review = review
         self.done = 0
 
-    def run(self, tell: Tell, probabilities: bool) -> bool:
+    def run(self, tell: Tell, probabilities: bool, uncertainty: bool = False) -> bool:
         """Predict until no frame is left; return whether the user ended it before.
+
+        Parameters
+        ----------
+        tell : callable
+            Takes each `FrameDone`.
+        probabilities, uncertainty : bool
+            Whether they are sent too.
 
         Raises
         ------
@@ -58,6 +83,8 @@ class Filling:
         began = time.perf_counter()
         try:
             for prediction in self._predictions():
+                if self.review is not None:
+                    self.review.add(prediction)
                 recent.append(time.perf_counter() - began)
                 left = len(self.left) - 1
                 tell(
@@ -69,6 +96,7 @@ class Filling:
                         self.done + 1,
                         total,
                         sum(recent) / len(recent) * left,
+                        pixel_uncertainty(prediction.probability) if uncertainty else None,
                     )
                 )
                 self.left.discard(prediction.frame)

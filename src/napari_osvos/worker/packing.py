@@ -90,6 +90,8 @@ class Order:
     threads: int | None
     probabilities: bool
     keep: Path | None
+    accepted: frozenset[int] = frozenset()
+    uncertainty: bool = False
 
 
 def pack_request(request: Request, wishes: Wishes, mailbox: Mailbox) -> dict[str, Any]:
@@ -114,6 +116,8 @@ def pack_request(request: Request, wishes: Wishes, mailbox: Mailbox) -> dict[str
         "threads": request.threads,
         "probabilities": request.probabilities,
         "keep": request.keep and str(request.keep),
+        "accepted": sorted(request.accepted),
+        "uncertainty": request.uncertainty,
     }
 
 
@@ -133,6 +137,8 @@ def unpack_request(plain: Mapping[str, Any]) -> Order:
         threads=plain["threads"],
         probabilities=plain["probabilities"],
         keep=plain["keep"] and Path(plain["keep"]),
+        accepted=frozenset(plain["accepted"]),
+        uncertainty=plain["uncertainty"],
     )
 
 
@@ -143,6 +149,7 @@ def _pack_annotations(annotations: Annotations, mailbox: Mailbox) -> dict[str, A
             "labels": mailbox.post(paint.labels),
             "known": None if paint.known_pixels is None else mailbox.post(paint.known_pixels),
             "partial": paint.partial,
+            "weight": paint.weight,
         }
         for p, paint in annotations.items()
     ]
@@ -159,7 +166,10 @@ def _pack_annotations(annotations: Annotations, mailbox: Mailbox) -> dict[str, A
 def _unpack_annotations(plain: Mapping[str, Any]) -> Annotations:
     planes = {
         paint["plane"]: PlaneLabels(
-            Mailbox.take(paint["labels"]), paint["known"] and Mailbox.take(paint["known"]), paint["partial"]
+            Mailbox.take(paint["labels"]),
+            paint["known"] and Mailbox.take(paint["known"]),
+            paint["partial"],
+            paint["weight"],
         )
         for paint in plain["planes"]
     }
@@ -183,8 +193,14 @@ def pack_event(event: events.Event, mailbox: Mailbox) -> dict[str, Any]:
         elif isinstance(value, Path):
             fields[spec.name] = str(value)
         else:
-            fields[spec.name] = dataclasses.asdict(value) if isinstance(value, Calibration) else value
+            fields[spec.name] = _plain(value)
     return {"event": type(event).__name__, "fields": fields, "arrays": arrays}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def unpack_event(plain: Mapping[str, Any]) -> events.Event:
@@ -200,8 +216,15 @@ def unpack_event(plain: Mapping[str, Any]) -> events.Event:
         fields["devices"] = tuple(fields["devices"])
     elif plain["event"] == "Calibrated":
         fields["calibration"] = Calibration(**fields["calibration"])
-    elif plain["event"] == "TrainingDone" and fields["segmenter"]:
-        fields["segmenter"] = Path(fields["segmenter"])
+    elif plain["event"] == "TrainingDone":
+        fields["segmenter"] = fields["segmenter"] and Path(fields["segmenter"])
+        fields["remarks"] = tuple(fields["remarks"])
+    elif plain["event"] == "Finished":
+        from napari_osvos.expected_accuracy import ExpectedAccuracy
+        from napari_osvos.suggest import Suggestion
+
+        fields["suggestions"] = tuple(map(Suggestion.from_dict, fields["suggestions"]))
+        fields["expected"] = fields["expected"] and ExpectedAccuracy.from_dict(fields["expected"])
     fields |= {name: Mailbox.take(address) for name, address in plain["arrays"].items()}
     event: events.Event = getattr(events, plain["event"])(**fields)
     return event

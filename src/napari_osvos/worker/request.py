@@ -44,6 +44,10 @@ class Request:
     movie_token : str
         Requests of one token have one movie, unchanged: planes that the engine has seen are not read again. Empty:
         nothing is known.
+    accepted : frozenset of int
+        Positions of frames that are not predicted: their labels are final, and the caller has them.
+    uncertainty : bool
+        Whether frames come with the uncertainty of each pixel.
 
     Raises
     ------
@@ -64,6 +68,8 @@ class Request:
     probabilities: bool = False
     keep: Path | None = None
     movie_token: str = ""
+    accepted: frozenset[int] = frozenset()
+    uncertainty: bool = False
 
     def __post_init__(self) -> None:
         if self.annotations is None and self.start is None:
@@ -76,6 +82,11 @@ class Request:
             raise ValueError(
                 f"The slice in view is {self.z_in_view}; {self.clip.name} has slices 0 to {self.clip.depth - 1}."
             )
+        for t in sorted(self.accepted):
+            if not 0 <= t < self.clip.n_frames:
+                raise ValueError(
+                    f"An accepted frame is {t}; {self.clip.name} has frames 0 to {self.clip.n_frames - 1}."
+                )
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"The number of threads is {self.threads}; it must be at least 1.")
         # The engine may work in another folder.

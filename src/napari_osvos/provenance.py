@@ -1,0 +1,42 @@
+"""What is known of where a segmenter comes from: which frames of a movie it has learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from napari_osvos.clip import Clip
+
+
+def is_of_movie(provenance: Mapping[str, Any], clip: Clip) -> bool:
+    """Whether a segmenter was fine-tuned on this movie: both names are the same, or are paths of the same place.
+
+    Parameters
+    ----------
+    provenance : mapping
+        `Segmenter.provenance`.
+    clip : Clip
+        The movie.
+    """
+    name = str(provenance.get("movie", ""))
+    return bool(name) and (name == clip.name or Path(name).resolve() == Path(clip.name).resolve())
+
+
+def frames_learned_from(provenance: Mapping[str, Any], clip: Clip) -> tuple[int, ...]:
+    """Return the positions of the frames of a movie that a segmenter, or one that it continues, was fine-tuned on.
+
+    Parameters
+    ----------
+    provenance, clip
+        As for `is_of_movie`.
+
+    Returns
+    -------
+    tuple of int
+        Rising; empty for another movie.
+    """
+    if not is_of_movie(provenance, clip):
+        return ()
+    numbers = {*provenance.get("annotated_frames", ()), *provenance.get("learned_frames", ())}
+    return tuple(t for t, number in enumerate(clip.frame_numbers) if number in numbers)

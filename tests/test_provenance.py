@@ -1,0 +1,25 @@
+"""Which frames of a movie a segmenter has learned from, by what it says of its origin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_osvos.clip import Clip
+from napari_osvos.provenance import frames_learned_from
+
+
+def test_frames_are_known_of_the_same_movie_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    frames = np.zeros((4, 2, 2), np.uint8)
+    origin = {"movie": "movie.tif", "annotated_frames": [8, 40, 99]}
+    for name, learned in (
+        ("movie.tif", (1, 3)),
+        (str(tmp_path / "movie.tif"), (1, 3)),
+        ("./movie.tif", (1, 3)),
+        ("other/movie.tif", ()),
+    ):
+        assert frames_learned_from(origin, Clip(frames, frame_numbers=[0, 8, 16, 40], name=name)) == learned
+    assert frames_learned_from({}, Clip(frames)) == ()
