@@ -127,7 +127,7 @@ class Sink:
         self.threads: set[int] = set()
         self.frames: list[int] = []
 
-    def write(self, frame: int, labels: Any, probability: Any = None) -> None:
+    def write(self, frame: int, labels: Any, probability: Any = None, uncertainty: Any = None) -> None:
         self.threads.add(threading.get_ident())
         self.frames.append(frame)
 

@@ -6,7 +6,6 @@ import gc
 import time
 import weakref
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,6 @@ import dask.array
 from panel_driver import open_panel, paint, run_events, wait_until
 
 from napari_osvos._qt import recovery_desk, round_layers
-from napari_osvos._qt.run import Run
-from napari_osvos.config import FineTuneConfig
 from napari_osvos.session import SessionFolder
 
 SHAPE = (6, 40, 50)
@@ -369,21 +366,6 @@ def test_runs_of_one_movie_or_one_session_never_have_the_same_number(
     panel.run_desk.segment()
     wait_until(lambda: not panel.run_desk.is_looking, "the paint over the other movie")
     assert numbers == [1, 2, 3, 3, 4]
-
-
-def test_a_session_folder_that_is_full_is_said(cells: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, panel = cells
-
-    def full(*given: Any) -> None:
-        raise OSError("The session folder cannot be written.")
-
-    monkeypatch.setattr(SessionFolder, "save_round", full)
-    wish: Any = SimpleNamespace(
-        movie=panel.data.movie, session=panel.keeper.session, frames=None, tuning=FineTuneConfig()
-    )
-    layers: Any = SimpleNamespace(filled={0})
-    panel.control.ended.emit(Run(wish, 1, layers, None, "over"))
-    wait_until(lambda: "cannot be written" in panel.keep.message.text, "the complaint")
 
 
 def test_the_time_is_estimated_from_objects_not_from_painted_background(cells: Any) -> None:

@@ -20,7 +20,7 @@ INTERVAL = 80  # ms
 class FrameSink(Protocol):
     """Takes what is to be drawn, in the thread of the engine."""
 
-    def write(self, frame: int, labels: object, probability: object = None) -> None:
+    def write(self, frame: int, labels: object, probability: object = None, uncertainty: object = None) -> None:
         """Take a finished frame."""
 
     def write_preview(self, frame: int, z: int | None, plane: object, probability: object = None) -> None:
@@ -65,7 +65,7 @@ class EngineBridge(QObject):
         """Take an event; called in the engine's thread."""
         sink = self.sink
         if sink is not None and isinstance(event, FrameDone):
-            sink.write(event.frame, event.labels, event.probability)
+            sink.write(event.frame, event.labels, event.probability, event.uncertainty)
         elif sink is not None and isinstance(event, Preview):
             sink.write_preview(event.frame, event.z, event.labels, event.probability)
         with self._lock:

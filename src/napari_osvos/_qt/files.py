@@ -36,10 +36,8 @@ def save_labels(path: Path, run: Run) -> str:
 
 
 def labels_of(run: Run) -> Any:
-    """Return the masks of a run: those of its layer, where they may have been corrected by hand."""
-    layer = run.layers.labels_layer
-    array = run.layers.labels if layer is None else layer.data
-    return array if tuple(array.shape) == tuple(run.layers.labels.shape) else run.layers.labels
+    """Return the masks of a run, as they are now."""
+    return run.layers.present_labels
 
 
 def copy_file(source: Path, target: Path) -> str:
@@ -94,6 +92,8 @@ def command_of(run: Run) -> str:
         output,
         tuning=wish.tuning,
         partial=[numbers[frame] for frame in wish.partial if frame in wish.frames],
+        corrected=[numbers[frame] for frame in wish.corrected if frame in wish.frames],
+        accepted=[numbers[frame] for frame in wish.accepted],
         background_label=wish.background_label,
         parent=wish.parent,
         start=wish.segmenter,

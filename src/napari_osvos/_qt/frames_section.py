@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -24,14 +25,27 @@ from napari_osvos.painted_frames import PaintedFrame
 _HINT = (
     "Paint the objects of one frame, each with its own label (M: next label). What you leave unpainted is background."
 )
+_ACCEPTED = "Tick a frame that is right as it is: it is learned from, and no run overwrites it (Shift-A)."
+_CORRECTED = "Its paint is a corrected prediction, which weighs more."
 _PARTIAL = "Tick a frame that you painted in part only: its unpainted pixels are then unknown, not background."
 # The header takes the colours of the theme rather than those of the system.
 _HEADER = "QHeaderView::section { background: transparent; border: none; padding: 1px 8px 1px 2px; }"
 MOST_ROWS = 6
 
 
+class FrameTree(QTreeWidget):
+    """A list that leaves letters to the viewer, whose keys they are."""
+
+    def keyPressEvent(self, event: Any) -> None:
+        """Take the arrows and the like only."""
+        if event.text().isalpha():
+            event.ignore()
+        else:
+            super().keyPressEvent(event)
+
+
 class FramesSection(QWidget):
-    """Painted frames: click one to go there, tick it if it is painted in part only.
+    """Painted frames: click one to go there, tick it if it is painted in part only, or if it is final.
 
     Signals
     -------
@@ -39,20 +53,23 @@ class FramesSection(QWidget):
         Go to this frame.
     partial_set : int, bool
         The frame is painted in part only, or completely.
+    accepted_set : int, bool
+        The frame is final, or no longer.
     background_changed
         Another label paints background.
     """
 
     wanted = Signal(int)
     partial_set = Signal(int, bool)
+    accepted_set = Signal(int, bool)
     background_changed = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.hint = QLabel(_HINT, wordWrap=True)
-        self.list = QTreeWidget()
-        self.list.setColumnCount(3)
-        self.list.setHeaderLabels(["Frame", "Objects", "Painted in part"])
+        self.list = FrameTree()
+        self.list.setColumnCount(4)
+        self.list.setHeaderLabels(["Frame", "Objects", "In part", "Accepted"])
         self.list.setRootIsDecorated(False)
         self.list.setUniformRowHeights(True)
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -97,15 +114,14 @@ class FramesSection(QWidget):
             self._shown = frames
             self.list.clear()
             for painted in frames:
-                item = QTreeWidgetItem([str(painted.frame), str(painted.n_objects), ""])
+                objects = f"{painted.n_objects}, corrected" if painted.corrected else str(painted.n_objects)
+                item = QTreeWidgetItem([str(painted.frame), objects, "", ""])
                 item.setData(0, Qt.ItemDataRole.UserRole, painted.frame)
+                if painted.corrected:
+                    item.setToolTip(1, _CORRECTED)
                 self.list.addTopLevelItem(item)
-                box = QCheckBox()
-                box.setChecked(painted.partial)
-                box.setToolTip(_PARTIAL)
-                box.setProperty("frame", painted.frame)
-                box.toggled.connect(self._ticked)
-                self.list.setItemWidget(item, 2, box)
+                self._put_box(item, 2, painted.partial, _PARTIAL, self._ticked_partial)
+                self._put_box(item, 3, painted.accepted, _ACCEPTED, self._ticked_accepted)
             self._fit_height()
         current = next((i for i, painted in enumerate(frames) if painted.frame == in_view), None)
         self.list.setCurrentItem(None if current is None else self.list.topLevelItem(current))
@@ -122,10 +138,26 @@ class FramesSection(QWidget):
         self.list.setFixedHeight(above + row * rows + 2 * self.list.frameWidth() + 4)
 
     def _clicked(self, item: QTreeWidgetItem, column: int) -> None:
-        if column != 2:
+        if column < 2:
             self.wanted.emit(int(item.data(0, Qt.ItemDataRole.UserRole)))
 
-    def _ticked(self, partial: bool) -> None:
+    def _put_box(self, item: QTreeWidgetItem, column: int, ticked: bool, words: str, take: Any) -> None:
+        box = QCheckBox()
+        box.setChecked(ticked)
+        box.setToolTip(words)
+        box.setProperty("frame", item.data(0, Qt.ItemDataRole.UserRole))
+        box.toggled.connect(take)
+        self.list.setItemWidget(item, column, box)
+
+    def _ticked_partial(self, partial: bool) -> None:
+        self._tell(self.partial_set, partial)
+
+    def _ticked_accepted(self, accepted: bool) -> None:
+        self._tell(self.accepted_set, accepted)
+
+    def _tell(self, signal: Any, ticked: bool) -> None:
         box = self.sender()
         if box is not None:
-            self.partial_set.emit(int(box.property("frame")), partial)
+            frame = int(box.property("frame"))
+            self._shown = ()  # the list is made anew even if the tick is refused
+            signal.emit(frame, ticked)

@@ -38,8 +38,6 @@ class KeepDesk(QObject):
         self._asking = Background(self)
         self._asking.done.connect(self._copy)
         self._asking.failed.connect(self._failed)
-        self._noting = Background(self)
-        self._noting.failed.connect(self._failed)
         desk.control.ended.connect(self._take_run)
         desk.control.state_changed.connect(self.allow)
         runs.origin.currentIndexChanged.connect(self.allow)
@@ -60,8 +58,12 @@ class KeepDesk(QObject):
 
     def _take_run(self, run: Run) -> None:
         self.last = run
-        facts = _facts(run)
-        self._noting.start(lambda: run.wish.session.save_round(run.number, facts))
+        self.allow()
+
+    def forget(self, run: Run) -> None:
+        """Offer nothing of a round that was deleted."""
+        if self.last is run:
+            self.last = None
         self.allow()
 
     def save_labels(self, path: Path) -> None:
@@ -115,15 +117,3 @@ class KeepDesk(QObject):
 
     def _failed(self, error: Exception) -> None:
         self._section.message.say(str(error), "error")
-
-
-def _facts(run: Run) -> dict[str, Any]:
-    wish = run.wish
-    return {
-        "movie": wish.movie.name,
-        "frames": sorted(wish.frames or ()),
-        "tuning": wish.tuning.to_dict(),
-        "seconds_of_learning": round(run.learned_in, 3),
-        "stopped_early": run.cut_short,
-        "frames_filled": len(run.layers.filled),
-    }

@@ -11,7 +11,7 @@ from napari.layers import Labels
 from napari_osvos.clip import Clip
 from napari_osvos.layer_axes import LayerAxes, guess_layer_axes
 from napari_osvos.layer_fit import Misfit, check_labels, empty_labels
-from napari_osvos.session import MovieFacts
+from napari_osvos.movie_facts import MovieFacts
 
 # Labels larger than this are kept on disk, in the session folder, rather than in memory.
 LARGEST_IN_MEMORY = 1_000_000_000  # bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,6 +14,7 @@ from napari_osvos._qt.run import Run
 from napari_osvos._qt.run_control import RunControl
 from napari_osvos._qt.run_section import RunSection
 from napari_osvos.session import SessionFolder
+from napari_osvos.session_rounds import round_folders
 
 
 class OriginDesk(QObject):
@@ -52,7 +54,16 @@ class OriginDesk(QObject):
             if movie.layer is self._layer:
                 self._section.choose_origin(path)
 
+    def forget(self, path: Path) -> None:
+        """Offer what a round has learned no more: it was deleted."""
+        if self._section.segmenter == path:
+            self._section.choose_origin(None)
+        self._section.withdraw_segmenter(path)
+        for layer in [layer for layer, chosen in self._chosen.items() if chosen == path]:
+            del self._chosen[layer]
+
     def _take_restored(self, session: SessionFolder) -> None:
-        for number in session.rounds:
-            words = f"{session.movie.name}, earlier round {number}"
-            self._section.offer_segmenter(words, session.segmenter_path(number))
+        for folder in round_folders(session):
+            for number in folder.segmenters:
+                words = f"{session.movie.name}, earlier round {number}"
+                self._section.offer_segmenter(words, folder.segmenter(number))

@@ -134,6 +134,8 @@ class PaintDesk(QObject):
     def _set_partial(self, frame: int, partial: bool) -> None:
         if self._watch.painted is not None:
             self._watch.painted.set_partial(frame, partial)
+            if partial:  # what is unknown cannot be final
+                self._watch.painted.set_accepted(frame, False)
             self.list_frames()
 
     def leave(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 from napari.utils.theme import get_theme
@@ -18,13 +19,20 @@ from napari_osvos._qt.fold import Fold
 from napari_osvos._qt.frames_section import FramesSection
 from napari_osvos._qt.keep_desk import KeepDesk
 from napari_osvos._qt.keep_section import KeepSection
+from napari_osvos._qt.kept_round import KeptRound
 from napari_osvos._qt.messages import Message
+from napari_osvos._qt.next_part import NextPart
+from napari_osvos._qt.next_section import NextSection
 from napari_osvos._qt.objects_section import ObjectsSection
 from napari_osvos._qt.origin_desk import OriginDesk
 from napari_osvos._qt.paint_desk import PaintDesk
 from napari_osvos._qt.paint_watch import PaintWatch
 from napari_osvos._qt.progress_section import ProgressSection
 from napari_osvos._qt.recovery_desk import RecoveryDesk
+from napari_osvos._qt.revert_desk import RevertDesk
+from napari_osvos._qt.round_keeper import RoundKeeper
+from napari_osvos._qt.rounds_desk import RoundsDesk
+from napari_osvos._qt.rounds_section import RoundsSection
 from napari_osvos._qt.run_control import RunControl
 from napari_osvos._qt.run_desk import RunDesk
 from napari_osvos._qt.run_section import RunSection
@@ -34,6 +42,7 @@ from napari_osvos._qt.shortcuts import Shortcuts
 from napari_osvos._qt.tracks_desk import TracksDesk
 from napari_osvos._qt.wish_desk import WishDesk
 from napari_osvos.session import SessionFolder
+from napari_osvos.session_rounds import round_folders
 
 
 class Panel(QWidget):
@@ -56,8 +65,10 @@ class Panel(QWidget):
         self.frames = FramesSection()
         self.run = RunSection()
         self.progress = ProgressSection()
+        self.next = NextSection()
         self.settings = SettingsSection()
         self.objects = ObjectsSection()
+        self.rounds = RoundsSection()
         self.keep = KeepSection(napari_viewer, self._connections)
         self._lay_out()
         self.bridge = EngineBridge(self)
@@ -78,6 +89,33 @@ class Panel(QWidget):
         self.run_desk = RunDesk(wishes, self.run, self.progress, self.watch, self.estimate_desk, self.control, self)
         self.tracks_desk = TracksDesk(napari_viewer, self.objects, self.control, self)
         self.keep_desk = KeepDesk(self.keep, self.run, self.run_desk, self.keeper, self)
+        self.round_keeper = RoundKeeper(
+            napari_viewer, self.data, self.control, self.keeper, self.plain_settings, self._connections, self
+        )
+        self.rounds_desk = RoundsDesk(napari_viewer, self.data, self.rounds, self.round_keeper, self)
+        self.revert_desk = RevertDesk(
+            napari_viewer,
+            self.data,
+            self.run,
+            self.rounds,
+            self.rounds_desk,
+            self.paint_desk,
+            self.watch,
+            self.restore_plain,
+            self,
+        )
+        self.next_part = NextPart(
+            napari_viewer,
+            self.next,
+            self.data,
+            self.frames,
+            self.watch,
+            self.control,
+            self.paint_desk,
+            self._connections,
+            self,
+        )
+        self._connect_rounds()
         self.keeper.said.connect(self.run_desk.say)
         self.recovery_desk.said.connect(self.run_desk.say)
         self.recovery_desk.restored.connect(self.restore_settings)
@@ -89,6 +127,8 @@ class Panel(QWidget):
                 "Shift-S": self.run_desk.segment,
                 "Shift-X": self.control.cancel,
                 "Shift-N": self.paint_desk.new_annotations,
+                "Shift-R": self.rounds_desk.flip,
+                **self.next_part.keys,
             },
         )
         # what has to end even if Qt takes the panel down without a word, as when the window is destroyed
@@ -108,8 +148,12 @@ class Panel(QWidget):
             column.addWidget(_heading(title))
             column.addWidget(section)
         column.addWidget(self.progress)
+        column.addWidget(_heading("Annotate next"))
+        column.addWidget(self.next)
         column.addWidget(_heading("Objects"))
         column.addWidget(self.objects)
+        column.addWidget(_heading("Rounds"))
+        column.addWidget(self.rounds)
         self.keep_fold, self.settings_fold = Fold("Keep", self.keep), Fold("More settings", self.settings)
         column.addWidget(self.keep_fold)
         column.addWidget(self.settings_fold)
@@ -125,6 +169,29 @@ class Panel(QWidget):
         outer.addWidget(scroll)
         self.setMinimumWidth(300)
 
+    def _connect_rounds(self) -> None:
+        self.recovery_desk.restored.connect(self._take_earlier_rounds)
+        self.round_keeper.deleted.connect(self._forget_round)
+        self.round_keeper.changed.connect(self._offer_rounds)
+        self.rounds_desk.shown.connect(self.next_part.take_round)
+        self.tracks_desk.linked.connect(self.round_keeper.refresh)
+
+    def _take_earlier_rounds(self, session: SessionFolder) -> None:
+        if self.data.movie is not None:
+            highest = max(folder.highest for folder in round_folders(session))
+            self.run_desk.count_from(self.data.movie.layer, highest)
+        self.round_keeper.take_session(session)
+
+    def _offer_rounds(self) -> None:
+        self.next_part.desk.offer(self.round_keeper.rounds)
+
+    def _forget_round(self, kept: KeptRound) -> None:
+        self.origin_desk.forget(kept.segmenter)
+        if kept.run is not None:
+            self.keep_desk.forget(kept.run)
+            self.tracks_desk.forget(kept.run)
+        self.next_part.desk.forget(kept, kept.run)
+
     # -- settings ------------------------------------------------------------------------------
 
     def plain_settings(self) -> dict[str, Any]:
@@ -135,6 +202,8 @@ class Panel(QWidget):
             "axes": None if movie is None else movie.axes.letters,
             "channels": None if movie is None or movie.channels is None else list(movie.channels),
             "partial": sorted(painted.partial) if painted is not None else [],
+            "accepted": sorted(painted.accepted) if painted is not None else [],
+            "corrected": sorted(painted.corrected) if painted is not None else [],
             "background_label": self.frames.background.value(),
             "task": self.frames.task.task,
             "follow": self.objects.follow.isChecked(),
@@ -142,8 +211,11 @@ class Panel(QWidget):
         }
 
     def restore_settings(self, session: SessionFolder) -> None:
-        """Set what a session has saved of `plain_settings`; what is missing or damaged stays as it is."""
-        plain = session.settings()
+        """Set what a session has saved of `plain_settings`."""
+        self.restore_plain(session.settings())
+
+    def restore_plain(self, plain: Mapping[str, Any]) -> None:
+        """Set what `plain_settings` returned; what is missing or damaged stays as it is."""
         self.run.dial.quality = str(plain.get("quality", self.run.dial.quality))
         self.frames.background.setValue(int(plain.get("background_label") or 0))
         self.frames.task.task = str(plain.get("task", "auto"))
@@ -152,14 +224,22 @@ class Panel(QWidget):
         if isinstance(advanced, dict):
             self.settings.restore(advanced)
         if self.watch.painted is not None:
-            for frame in plain.get("partial") or ():
-                self.watch.painted.set_partial(int(frame), True)
+            for name, mark in (
+                ("partial", self.watch.painted.set_partial),
+                ("accepted", self.watch.painted.set_accepted),
+                ("corrected", self.watch.painted.set_corrected),
+            ):
+                for frame in plain.get(name) or ():
+                    mark(int(frame), True)
             self.paint_desk.list_frames()
+            self.next_part.desk.refresh()
 
     def _take_theme(self, event: Any = None) -> None:
         theme = get_theme(self._viewer.theme)
         background, text, curve = (getattr(theme, name).as_hex() for name in ("background", "text", "current"))
-        self.progress.plot.colour(background, text, curve)
+        for plot in (self.progress.plot, self.rounds.plot):
+            plot.colour(background, text, curve)
+        self.next_part.strip.colour(theme.foreground.as_hex(), text)
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -171,7 +251,10 @@ class Panel(QWidget):
         self._connections.disconnect_all()
         self._shortcuts.release()
         self.control.close()
+        self.next_part.leave()
         self.progress.end()
+        self.rounds_desk.difference.close()
+        self.round_keeper.close()
         self.keeper.close()
         self.bridge.close()
         self.paint_desk.leave()
@@ -199,12 +282,17 @@ class _Farewell:
         self._shortcuts = panel._shortcuts
         self._keeper = panel.keeper
         self._engine = panel.bridge.engine
+        self._strip = panel.next_part.strip
+        self._saver = panel.round_keeper.saver
 
     def __call__(self, destroyed: Any = None) -> None:
         self._engine.close()
         self._connections.disconnect_all()
         with contextlib.suppress(Exception):
             self._shortcuts.release()
+        with contextlib.suppress(RuntimeError):  # it went with its window
+            self._strip.deleteLater()
+        self._saver.close()
         self._keeper.end_sessions()
 
 

@@ -1,4 +1,4 @@
-"""Offers the paint that earlier sessions on the movie left behind, one after the other, and brings it back."""
+"""Offers paint and rounds that earlier sessions on the movie left behind, one after the other; brings them back."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_osvos._qt.background import Background
+from napari_osvos._qt.brought_paint import bring_paint
 from napari_osvos._qt.data_section import DataSection
 from napari_osvos._qt.messages import Message
-from napari_osvos._qt.movie_layer import ready_the_brush
 from napari_osvos._qt.paint_desk import PaintDesk
 from napari_osvos._qt.paint_watch import PaintWatch
 from napari_osvos._qt.session_keeper import SessionKeeper
 from napari_osvos.session import SessionFolder, find_recoverable
+from napari_osvos.session_rounds import read_rounds
 
 # An offer waits this long for the layers that are opened together with the movie.
 CONSIDERATION = 400  # ms
@@ -38,7 +39,7 @@ class RecoveryDesk(QObject):
     Signals
     -------
     restored : SessionFolder
-        Its paint, axes and channels were brought back.
+        Its paint, axes and channels were brought back; its rounds are to be listed.
     said : str, str
         A sentence and its kind.
     """
@@ -95,21 +96,26 @@ class RecoveryDesk(QObject):
     def _read_next(self) -> None:
         if self._left:
             layer, session = self._layer, self._left.pop(0)
-            self._reading.start(lambda: (layer, session, *session.read_frames()))
+            self._reading.start(lambda: (layer, session, *session.read_frames(), len(read_rounds(session)[0])))
 
-    def _take_read(self, read: tuple[Any, SessionFolder, dict[int, Any], list[str]]) -> None:
-        layer, session, frames, complaints = read
+    def _take_read(self, read: tuple[Any, SessionFolder, dict[int, Any], list[str], int]) -> None:
+        layer, session, frames, complaints, n_rounds = read
         if layer is not self._layer:
             return
         if complaints:
             self.said.emit(" ".join(complaints), "warning")
-        if not frames or self._holds(frames):
-            if frames:
+        held = bool(frames) and self._holds(frames)
+        if not n_rounds and (held or not frames):
+            if held:
                 _settle(session)
             self._read_next()
             return
-        self._offered = session, frames
-        words = f"There is paint of an earlier session: {session.in_words}."
+        self._offered = session, {} if held else frames
+        rounds = f"{n_rounds} round{'s' * (n_rounds != 1)}"
+        if held or not frames:
+            words = f"There {'are' if n_rounds != 1 else 'is'} {rounds} of an earlier session: {session.in_words}."
+        else:
+            words = f"There is paint of an earlier session: {session.in_words}{f', with {rounds}' * bool(n_rounds)}."
         self._offer.say(words, action="Bring it back", refusal="No, thanks")
 
     def _holds(self, frames: dict[int, Any]) -> bool:
@@ -122,7 +128,7 @@ class RecoveryDesk(QObject):
     # -- answers -------------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """Bring the paint of the earlier session back, in a layer of its own."""
+        """Bring the paint of the earlier session back, in a layer of its own, and its rounds."""
         if self._offered is None:
             return
         (session, frames), self._offered = self._offered, None
@@ -130,22 +136,14 @@ class RecoveryDesk(QObject):
         self._data.restore(session.settings())
         movie = self._data.movie
         assert movie is not None
-        shape = movie.axes.labels_shape
-        fitting = {t: labels for t, labels in frames.items() if t < shape[0] and labels.shape == shape[1:]}
-        if fitting:
-            array = self._desk.new_array(movie)
-            for t, labels in fitting.items():
-                movie.axes.write_frame(array, t, labels)
-            layer = self._desk.new_annotations(np.asanyarray(array))
-            layer.name = f"{movie.name} annotations, brought back"
-            movie.go_to(self._viewer, min(fitting))
-            ready_the_brush(layer, movie.axes)
+        name = f"{movie.name} annotations, brought back"
+        layer, complaints = bring_paint(self._viewer, self._desk, movie, frames, name)
+        if layer is not None or not frames:
             self.restored.emit(session)
-        if len(fitting) == len(frames):
+        if complaints:
+            self.said.emit(" ".join([*complaints, "What was not brought back will be offered again."]), "warning")
+        elif self._watch.layer is not None:  # else nothing that is saved now would lead to its rounds
             _settle(session)
-        else:
-            others = [f"Frame {t} is of another size." for t in sorted(frames.keys() - fitting.keys())]
-            self.said.emit(" ".join([*others, "What was not brought back will be offered again."]), "warning")
         self._read_next()
 
     def discard(self) -> None:

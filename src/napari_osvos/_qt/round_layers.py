@@ -1,9 +1,9 @@
-"""The layers that a round of segmentation writes: masks, and probabilities where they are asked for."""
+"""The layers that a round of segmentation writes: masks; probabilities and uncertainty where they are asked for."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ from napari.utils.colormaps import label_colormap
 
 from napari_osvos._qt.layer_combo import FILLED_BY_A_RUN
 from napari_osvos._qt.movie_layer import LARGEST_IN_MEMORY, MovieLayer
+from napari_osvos.rounds import RoundFolder
 
 ZARR_CHUNK = 1024
 # The first label is turquoise: masks must not look like what is painted, which has napari's own colours.
 MASK_COLOURS = {"num_colors": 49, "seed": 0.12}
+IMAGE_COLOURS = {"probabilities": "inferno", "uncertainty": "magma"}
 
 
 class RoundLayers:
-    """Masks and probabilities of one round, filled frame by frame while they are shown.
+    """Masks and images of one round, filled frame by frame while they are shown.
 
     Frames are written by the thread in which they come; layers are touched in the thread of the viewer only.
 
@@ -34,9 +36,27 @@ class RoundLayers:
         Whether there is a layer of probabilities.
     folder : Path
         Where the arrays of a movie that is too large for memory are kept.
+    uncertainty : bool
+        Whether there is a layer of the uncertainty of each pixel.
+    accepted : mapping, optional
+        {frame: labels (Y, X) or (Z, Y, X)} that are final: they are there from the beginning, and nothing is written
+        over them.
+    labels : array, optional
+        Masks that are there already, of a round that is over; empty ones by default.
     """
 
-    def __init__(self, viewer: Any, movie: MovieLayer, number: int, probabilities: bool, folder: Path) -> None:
+    def __init__(
+        self,
+        viewer: Any,
+        movie: MovieLayer,
+        number: int,
+        probabilities: bool,
+        folder: Path,
+        *,
+        uncertainty: bool = False,
+        accepted: Mapping[int, Any] | None = None,
+        labels: Any = None,
+    ) -> None:
         self._viewer, self.movie, self.number = viewer, movie, number
         self._folder = folder
         self.filled: set[int] = set()
@@ -45,10 +65,14 @@ class RoundLayers:
         self._open = True
         self._placement = movie.placement()
         self._name = movie.name
-        self.labels = self._new_array("masks", np.dtype(np.uint16))
-        self.probabilities = self._new_array("probabilities", np.dtype(np.float32)) if probabilities else None
+        self.labels = self._new_array("masks", np.dtype(np.uint16)) if labels is None else labels
+        wanted = {"probabilities": probabilities, "uncertainty": uncertainty}
+        self._images = {what: self._new_array(what, np.dtype(np.float32)) for what, on in wanted.items() if on}
+        self._image_layers: dict[str, Any] = {}
         self.labels_layer: Any = None
-        self.probability_layer: Any = None
+        for frame, final in (accepted or {}).items():
+            self.write(frame, final)
+        self.accepted = frozenset(accepted or ())
 
     def _new_array(self, what: str, dtype: np.dtype[Any]) -> Any:
         shape = self.movie.axes.labels_layer_shape
@@ -56,7 +80,7 @@ class RoundLayers:
             return np.zeros(shape, dtype)
         import zarr
 
-        path = self._folder / f"{self.movie.name} {what} {self.number}.zarr".replace("/", "_")
+        path = RoundFolder(self._folder).file(self.number, f"-{what}.zarr")
         whole = [letter in "YX" for letter in self._letters()]
         chunks = tuple(min(n, ZARR_CHUNK) if w else 1 for n, w in zip(shape, whole, strict=True))
         return zarr.create_array(str(path), shape=shape, dtype=dtype, chunks=chunks, overwrite=True)
@@ -66,16 +90,27 @@ class RoundLayers:
         letters = axes.letters.rstrip("S") if axes.ndim < len(axes.letters) else axes.letters
         return letters[-len(axes.labels_layer_shape) :]
 
+    @property
+    def has_predictions(self) -> bool:
+        """Whether a frame is finished that was not there from the beginning, or none was to be predicted."""
+        return len(self.filled) > len(self.accepted) or len(self.filled) == self.movie.axes.n_frames
+
+    @property
+    def is_in_file(self) -> bool:
+        """Whether the masks are kept on the disk, because they are too large for memory."""
+        return not isinstance(self.labels, np.ndarray)
+
     # -- in any thread -------------------------------------------------------------------------
 
-    def write(self, frame: int, labels: Any, probability: Any = None) -> None:
+    def write(self, frame: int, labels: Any, probability: Any = None, uncertainty: Any = None) -> None:
         """Write a finished frame."""
         with self._lock:
             if not self._open:
                 return
             self.movie.axes.write_frame(self.labels, frame, labels)
-            if self.probabilities is not None and probability is not None:
-                self.movie.axes.write_frame(self.probabilities, frame, probability)
+            for what, values in (("probabilities", probability), ("uncertainty", uncertainty)):
+                if what in self._images and values is not None:
+                    self.movie.axes.write_frame(self._images[what], frame, values)
             self.filled.add(frame)
 
     def write_preview(self, frame: int, z: int | None, plane: Any, probability: Any = None) -> None:
@@ -84,7 +119,7 @@ class RoundLayers:
         with self._lock:
             if not self._open or frame in self.filled:
                 return
-            for array, values in ((self.labels, plane), (self.probabilities, probability)):
+            for array, values in ((self.labels, plane), (self._images.get("probabilities"), probability)):
                 if array is None or values is None:
                     continue
                 if axes.has_depth:
@@ -101,6 +136,12 @@ class RoundLayers:
         """Whether the masks are shown: their layer is there, and nobody gave it other pixels."""
         return self._shows(self.labels_layer, self.labels)
 
+    @property
+    def present_labels(self) -> Any:
+        """The masks: those of their layer, where they may have been corrected by hand, as long as they fit."""
+        array = self.labels if self.labels_layer is None else self.labels_layer.data
+        return array if tuple(array.shape) == tuple(self.labels.shape) else self.labels
+
     def _shows(self, layer: Any, array: Any) -> bool:
         return layer is not None and layer in self._viewer.layers and layer.data is array
 
@@ -113,17 +154,19 @@ class RoundLayers:
         """Do what `show` does, bit by bit: a new layer holds the viewer up for some 0.2 s."""
         selected = set(self._viewer.layers.selection)
         common = {"metadata": {FILLED_BY_A_RUN: self.number}, **self._placement}
-        if self.probabilities is not None and not self._shows(self.probability_layer, self.probabilities):
-            self.probability_layer = Image(
-                self.probabilities,
-                name=f"{self._name} probabilities {self.number}",
+        for what, array in self._images.items():
+            if self._shows(self._image_layers.get(what), array):
+                continue
+            self._image_layers[what] = Image(
+                array,
+                name=f"{self._name} {what} {self.number}",
                 contrast_limits=(0, 1),
-                colormap="inferno",
+                colormap=IMAGE_COLOURS[what],
                 blending="additive",
                 visible=False,
                 **common,
             )
-            self._viewer.add_layer(self.probability_layer)
+            self._viewer.add_layer(self._image_layers[what])
             yield
         if not self.is_shown:
             self.labels_layer = Labels(
@@ -139,7 +182,7 @@ class RoundLayers:
 
     def refresh(self) -> None:
         """Show what was written of the frame in view."""
-        for layer in (self.labels_layer, self.probability_layer):
+        for layer in (self.labels_layer, *self._image_layers.values()):
             if layer is not None and layer in self._viewer.layers and layer.visible:
                 layer.refresh(highlight=False, extent=False, thumbnail=False)
 
@@ -155,9 +198,8 @@ class RoundLayers:
             self._open = False
             shape = self.movie.axes.labels_shape[1:]
             for frame in self._previewed - self.filled:
-                for array in (self.labels, self.probabilities):
-                    if array is not None:
-                        self.movie.axes.write_frame(array, frame, np.zeros(shape, array.dtype))
+                for array in (self.labels, *self._images.values()):
+                    self.movie.axes.write_frame(array, frame, np.zeros(shape, array.dtype))
         anew = not self.is_shown
         self.show()
         self.labels_layer.refresh()  # with its thumbnail
@@ -167,6 +209,6 @@ class RoundLayers:
         """End the round and take its layers away."""
         with self._lock:
             self._open = False
-        for layer in (self.labels_layer, self.probability_layer):
+        for layer in (self.labels_layer, *self._image_layers.values()):
             if layer is not None and layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from napari_osvos._qt.quality_dial import time_in_words
 from napari_osvos._qt.round_layers import RoundLayers
 from napari_osvos._qt.wish import Wish
+from napari_osvos.expected_accuracy import ExpectedAccuracy
+from napari_osvos.suggest import Suggestion
 from napari_osvos.tracking import TrackedMovie
 from napari_osvos.worker.events import Cancelled, EngineDied, Event, Failed, Finished, FrameDone, TrainingProgress
 
@@ -42,6 +44,14 @@ class Run:
         Whether its objects are, or are being, followed through time.
     tracked : TrackedMovie or None
         Its objects through time, once they are linked.
+    losses : list of (int, float)
+        Step and loss of its learning.
+    confidences : dict
+        {frame: region similarity (J) to expect}, of the frames that are filled.
+    suggestions : tuple of Suggestion
+        Which frames to annotate next, the one that would help most first; empty until it is over.
+    expected_accuracy : ExpectedAccuracy or None
+        What can be expected on unpainted frames; None until it is over, or if it could not be measured.
     """
 
     wish: Wish
@@ -58,6 +68,10 @@ class Run:
     task: str = ""
     follows: bool = False
     tracked: TrackedMovie | None = None
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    confidences: dict[int, float] = field(default_factory=dict)
+    suggestions: tuple[Suggestion, ...] = ()
+    expected_accuracy: ExpectedAccuracy | None = None
 
     @property
     def learns(self) -> bool:

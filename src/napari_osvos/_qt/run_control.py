@@ -39,6 +39,10 @@ class RunControl(QObject):
         New points of the loss curve.
     said : str, str, str
         A sentence, its kind (see `messages.Message`) and details.
+    taught : Run, tuple of str
+        Learning is over; sentences on the paint it learned from.
+    filled : Run
+        More of its frames are filled.
     kept : Run
         What it has learned is on the disk.
     ended : Run
@@ -50,6 +54,8 @@ class RunControl(QObject):
     progressed = Signal(float, str, float)
     learned = Signal(list)
     said = Signal(str, str, str)
+    taught = Signal(object, tuple)
+    filled = Signal(object)
     kept = Signal(object)
     ended = Signal(object)
 
@@ -85,7 +91,15 @@ class RunControl(QObject):
             raise ValueError("A run is going on; cancel it or wait for its end.")
         path = wish.session.segmenter_path(number)
         request = wish.request(wish.movie.in_view(self._viewer), path if wish.frames is not None else None)
-        layers = RoundLayers(self._viewer, wish.movie, number, wish.probabilities, path.parent)
+        layers = RoundLayers(
+            self._viewer,
+            wish.movie,
+            number,
+            wish.probabilities,
+            path.parent,
+            uncertainty=wish.uncertainty,
+            accepted=wish.locked,
+        )
         self._bridge.sink = layers
         try:
             self._bridge.engine.run(request)
@@ -137,6 +151,7 @@ class RunControl(QObject):
     def _take(self, news: list[Event]) -> None:
         points = [event for event in news if isinstance(event, TrainingProgress)]
         if points and self.run is not None:
+            self.run.losses.extend((point.step, point.loss) for point in points)
             self.learned.emit(points)
             self.progressed.emit(*progress_of_learning(self.run, points[-1]))
         fills = [event for event in news if isinstance(event, FrameDone)]
@@ -149,6 +164,8 @@ class RunControl(QObject):
                 self._take_training_done(self.run, event)
         if fills and self.run is not None:
             self.run.filled_in = time.monotonic() - self.run.filling_since
+            self.run.confidences.update((event.frame, event.confidence) for event in fills)
+            self.filled.emit(self.run)
             self.progressed.emit(*progress_of_filling(self.run, fills[-1]))
         for event in news:
             if self.run is not None and isinstance(event, (Finished, Failed, Cancelled, EngineDied)):
@@ -159,6 +176,7 @@ class RunControl(QObject):
         run.filling_since = time.monotonic()
         run.cut_short = event.stopped_early
         self.state_changed.emit(self.state)
+        self.taught.emit(run, event.remarks)
         self._look_for_segmenter(run)
 
     def _look_for_segmenter(self, run: Run) -> None:
@@ -176,6 +194,8 @@ class RunControl(QObject):
         run.phase = "over"
         if isinstance(event, Finished):
             run.task = str(event.provenance.get("task", ""))
+            run.suggestions, run.expected_accuracy = event.suggestions, event.expected
+            run.confidences.update((one.frame, one.confidence) for one in event.suggestions)
         kept = self._settle(run)
         self.state_changed.emit("idle")
         self.said.emit(*words_at_the_end(run, event, kept))
@@ -184,11 +204,11 @@ class RunControl(QObject):
 
     def _settle(self, run: Run) -> int:
         """Keep the layers if a frame is finished, else take them away; return the number of finished frames."""
-        if run.layers.filled:
+        if run.layers.has_predictions:
             run.layers.finish()
-        else:
-            run.layers.discard()
-        return len(run.layers.filled)
+            return len(run.layers.filled)
+        run.layers.discard()
+        return 0
 
     # -- what the viewer tells -----------------------------------------------------------------
 

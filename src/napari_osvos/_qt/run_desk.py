@@ -108,6 +108,10 @@ class RunDesk(QObject):
         self.control.start(wish, number, self._estimates.expected.of(wish.movie.clip(), tuning))
         self._numbers.update(dict.fromkeys(counted, number))
 
+    def count_from(self, movie_layer: Any, number: int) -> None:
+        """Give rounds of a movie numbers above this one, which an earlier session has given."""
+        self._numbers[movie_layer] = max(self._numbers.get(movie_layer, 0), number)
+
     # -- showing -------------------------------------------------------------------------------
 
     def say(self, sentence: str, kind: str = "info", details: str = "") -> None:

@@ -108,6 +108,12 @@ class RunSection(QWidget):
             self.origin.addItem(words, path)
             self.origin.setItemData(self.origin.count() - 1, str(path), Qt.ItemDataRole.ToolTipRole)
 
+    def withdraw_segmenter(self, path: Path) -> None:
+        """Offer a segmenter no more."""
+        place = self._place_of(path)
+        if place is not None:
+            self.origin.removeItem(place)
+
     def choose_origin(self, origin: str | Path | None) -> None:
         """Choose what to start from: a general network by its name, a segmenter that is offered; None: the usual."""
         self.origin.setCurrentIndex(self._place_of(origin) or 0)

@@ -14,7 +14,8 @@ from napari_osvos._qt.connections import Connections
 from napari_osvos._qt.movie_layer import MovieLayer
 from napari_osvos._qt.paint_watch import PaintWatch
 from napari_osvos.autosave import Autosaver
-from napari_osvos.session import MovieFacts, SessionFolder
+from napari_osvos.movie_facts import MovieFacts
+from napari_osvos.session import SessionFolder
 
 INTERVAL = 3000  # ms
 

@@ -79,7 +79,7 @@ def _number(name: str, text: str) -> int | float:
 
 
 class SettingsSection(QWidget):
-    """Device, probabilities, and the fields of the configs.
+    """Device, images that are made beside the masks, and the fields of the configs.
 
     Signals
     -------
@@ -93,6 +93,8 @@ class SettingsSection(QWidget):
         super().__init__(parent)
         self.probabilities = QCheckBox("Also make a layer of probabilities")
         self.probabilities.setToolTip("The probability of foreground of every pixel, 0 to 1, in an image layer")
+        self.uncertainty = QCheckBox("Also make a layer of uncertainty")
+        self.uncertainty.setToolTip("How unsure the network is of every pixel, 0 to 1, in an image layer")
         self.published = QCheckBox("Learn as published (slow)")
         self.published.setToolTip("The recipe of the OSVOS paper, 500 steps on whole frames, for comparison")
         self.device = QComboBox()
@@ -110,11 +112,13 @@ class SettingsSection(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.probabilities)
+        column.addWidget(self.uncertainty)
         column.addWidget(self.published)
         column.addLayout(form)
         column.addWidget(self.tuning)
         column.addWidget(self.prediction)
         self.probabilities.toggled.connect(self.changed)
+        self.uncertainty.toggled.connect(self.changed)
         self.published.toggled.connect(self.changed)
         self.device.currentIndexChanged.connect(self.changed)
         self.threads.valueChanged.connect(self.changed)
@@ -163,6 +167,7 @@ class SettingsSection(QWidget):
         """Return what is set, as plain data for the session folder."""
         return {
             "probabilities": self.probabilities.isChecked(),
+            "uncertainty": self.uncertainty.isChecked(),
             "published": self.published.isChecked(),
             "device": self.device_name,
             "threads": self.threads.value(),
@@ -173,6 +178,7 @@ class SettingsSection(QWidget):
     def restore(self, plain: Mapping[str, Any]) -> None:
         """Set what `plain` returned; what is missing or damaged stays as it is."""
         self.probabilities.setChecked(bool(plain.get("probabilities", False)))
+        self.uncertainty.setChecked(bool(plain.get("uncertainty", False)))
         self.published.setChecked(bool(plain.get("published", False)))
         self.device.setCurrentIndex(max(self.device.findData(plain.get("device", "auto")), 0))
         threads = plain.get("threads", 0)

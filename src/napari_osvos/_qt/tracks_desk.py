@@ -26,8 +26,15 @@ LOOK_ALIKE = "look-alike"
 
 
 class TracksDesk(QObject):
-    """Links the objects of a round, shows its tracks, and writes exports."""
+    """Links the objects of a round, shows its tracks, and writes exports.
 
+    Signals
+    -------
+    linked : Run
+        Its masks hold other labels.
+    """
+
+    linked = Signal(object)
     _told = Signal(str, int, int)
 
     def __init__(
@@ -120,9 +127,20 @@ class TracksDesk(QObject):
             self._linkings[run.wish.movie.layer] = run.tracked.linking
         if run.layers.labels_layer is not None:
             run.layers.labels_layer.refresh()
+        self.linked.emit(run)
         self._layers[run] = show_tracks(self._viewer, run, scale_of(run), self._layers.get(run))
         words = f"Round {run.number}: many look-alike objects, {run.tracked.in_words}."
         self._section.message.say(words, "done")
+
+    def forget(self, run: Run) -> None:
+        """Take the tracks of a round away that was deleted."""
+        layer = self._layers.pop(run, None)
+        if layer is not None and layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+        if self.last is run:
+            self.last = None
+            self._section.message.clear()
+            self.allow()
 
     # -- exports -------------------------------------------------------------------------------
 

@@ -37,6 +37,10 @@ class Wish:
         {frame: copy of its paint}; None to apply `segmenter` as it is.
     partial : frozenset of int
         Frames of which unpainted pixels are unknown.
+    corrected : frozenset of int
+        Frames whose paint is a corrected prediction: they weigh more.
+    locked : mapping
+        {frame: its final labels}, of frames that are accepted: they are not predicted, see `accepted`.
     background_label : int or None
         Label that paints background.
     tuning, prediction
@@ -45,7 +49,7 @@ class Wish:
         General network to start from.
     segmenter : Path or None
         What to learn on from, or to apply.
-    device, threads, probabilities
+    device, threads, probabilities, uncertainty
         As `Request`.
     session : SessionFolder
         Where segmenter and large arrays are kept.
@@ -55,6 +59,8 @@ class Wish:
     session: SessionFolder
     frames: Mapping[int, Any] | None = None
     partial: frozenset[int] = frozenset()
+    corrected: frozenset[int] = frozenset()
+    locked: Mapping[int, Any] = field(default_factory=dict)
     background_label: int | None = None
     tuning: FineTuneConfig = field(default_factory=FineTuneConfig)
     prediction: PredictConfig | None = None
@@ -63,6 +69,12 @@ class Wish:
     device: str = "auto"
     threads: int | None = None
     probabilities: bool = False
+    uncertainty: bool = False
+
+    @property
+    def accepted(self) -> frozenset[int]:
+        """The frames that are accepted."""
+        return frozenset(self.locked)
 
     def request(self, in_view: tuple[int, int], keep: Path | None) -> Request:
         """Return what the engine is asked.
@@ -83,7 +95,11 @@ class Wish:
         annotations = None
         if self.frames is not None:
             annotations = annotations_of(
-                self.frames, self.movie.axes, partial=self.partial, background_label=self.background_label
+                self.frames,
+                self.movie.axes,
+                partial=self.partial,
+                corrected=self.corrected,
+                background_label=self.background_label,
             )
             annotations.check_against(clip)
         return Request(
@@ -100,6 +116,8 @@ class Wish:
             probabilities=self.probabilities,
             keep=keep,
             movie_token=movie_token(self.movie),
+            accepted=self.accepted,
+            uncertainty=self.uncertainty,
         )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from napari_osvos._qt.data_section import DataSection
 from napari_osvos._qt.frames_section import FramesSection
@@ -12,6 +15,9 @@ from napari_osvos._qt.run_section import RunSection
 from napari_osvos._qt.session_keeper import SessionKeeper
 from napari_osvos._qt.settings_section import SettingsSection
 from napari_osvos._qt.wish import Wish
+
+# What a layer of masks can hold.
+LARGEST_LABEL = int(np.iinfo(np.uint16).max)
 
 
 class WishDesk:
@@ -58,11 +64,14 @@ class WishDesk:
         painted = self._watch.painted
         if painted is None or not painted.frames:
             raise ValueError("Nothing is painted yet; paint the objects of one frame.")
+        frames = painted.copies()
         return Wish(
             movie=movie,
             session=session,
-            frames=painted.copies(),
+            frames=frames,
             partial=painted.partial,
+            corrected=painted.corrected,
+            locked=self._locked(frames),
             background_label=self._frames.background_label,
             tuning=self._settings.tuning_config(self._section.dial.quality).replace(task=self._frames.task.task),
             parent=self._section.parent_name,
@@ -90,7 +99,26 @@ class WishDesk:
         if movie is None or movie.layer is not layer:
             same = movie is not None and movie.axes.n_channels == axes.n_channels
             movie = MovieLayer(layer, axes, movie.channels if movie is not None and same else None)
-        return Wish(movie=movie, session=session, segmenter=segmenter, **self._machine())
+        watched = self._watch.movie
+        locked = self._locked() if watched is not None and watched.layer is layer else {}
+        return Wish(movie=movie, session=session, segmenter=segmenter, locked=locked, **self._machine())
+
+    def _locked(self, frames: Mapping[int, Any] | None = None) -> dict[int, Any]:
+        """Return the final labels of the accepted frames, {frame: array}; `frames`: all paint, if it is at hand."""
+        painted = self._watch.painted
+        if painted is None or not painted.accepted:
+            return {}
+        frames = painted.copies() if frames is None else frames
+        found = {t: frames[t] for t in sorted(painted.accepted & frames.keys())}
+        background = self._frames.background_label
+        for t, labels in found.items():
+            if background is not None:
+                found[t] = labels = np.where(labels == background, 0, labels)
+            if labels.max() > LARGEST_LABEL:
+                raise ValueError(
+                    f"Frame {t} holds the label {labels.max()}; accepted frames hold {LARGEST_LABEL} at most."
+                )
+        return found
 
     def _machine(self) -> dict[str, Any]:
         quality = self._section.dial.quality
@@ -99,4 +127,5 @@ class WishDesk:
             "device": self._settings.device_name,
             "threads": self._settings.threads.value() or None,
             "probabilities": self._settings.probabilities.isChecked(),
+            "uncertainty": self._settings.uncertainty.isChecked(),
         }
