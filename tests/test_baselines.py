@@ -1,4 +1,4 @@
-"""The baselines: annotated labels copied, a random forest with a watershed, and a U-Net."""
+"""The baselines: labels copied or carried along, Otsu's threshold, a random forest, Convpaint, and a U-Net."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import torch
 from toy_clip import quick, toy_clip
 
 from napari_osvos.annotations import Annotations
-from napari_osvos.baselines import NearestMask, RandomForest
+from napari_osvos.baseline_flow import OpticalFlow
+from napari_osvos.baseline_forest import RandomForest
+from napari_osvos.baseline_otsu import Otsu
+from napari_osvos.baselines import NearestMask
 from napari_osvos.clip import Clip
 from napari_osvos.config import NetworkConfig
 from napari_osvos.evaluation import evaluate
@@ -38,6 +41,104 @@ def test_the_nearest_labels_of_a_stack_stay_in_their_slice(toy_labels: np.ndarra
     method.fit(clip, Annotations.from_labels(labels, frames=[0]))
     found = dict(method.iter_labels(clip, frames=[2]))
     np.testing.assert_array_equal(found[2], labels[0])
+
+
+# -- labels carried along --------------------------------------------------------------------
+
+
+def _drifting(n_frames: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Frames (T, 64, 64) of two textured objects that drift apart over a smooth background, and their labels."""
+    from scipy.ndimage import gaussian_filter
+
+    texture = gaussian_filter(np.random.default_rng(0).normal(0, 1, (64, 120)), 1.5) * 60
+    y, x = np.mgrid[:64, :64]
+    frames, labels = [], []
+    for t in range(n_frames):
+        frame, label = 40 + 0.3 * y, np.zeros((64, 64), np.int32)
+        for value, (row, column) in ((3, (20 - t, 24)), (7, (44 + t, 36 + t))):
+            inside = (y - row) ** 2 + (x - column) ** 2 <= 100
+            frame = np.where(inside, 130 + texture[np.clip(y - row + 20, 0, 63), x - column + 40], frame)
+            label[inside] = value
+        frames.append(frame)
+        labels.append(label)
+    return np.stack(frames), np.stack(labels)
+
+
+@pytest.mark.parametrize("painted", [0, 4, 2])
+def test_labels_are_carried_along_forwards_and_backwards(painted: int) -> None:
+    frames, labels = _drifting()
+    method, copied = OpticalFlow(), NearestMask()
+    scores = []
+    for each in (method, copied):
+        each.fit(Clip(frames), Annotations.from_labels(labels, frames=[painted]))
+        found = dict(each.iter_labels(Clip(frames)))
+        assert set(found) == set(range(5))
+        np.testing.assert_array_equal(found[painted], labels[painted])
+        assert set(np.unique(found[1])) == {0, 3, 7}  # ids stay what they were painted with
+        stack = np.stack([found[t] for t in range(5)])
+        scores.append(evaluate(stack, labels, skip_frames=[painted]).j_mean)
+    assert scores[0] > 0.9
+    assert scores[0] > scores[1] + 0.05
+
+
+def test_only_the_frames_asked_for_come_and_slices_stay_apart() -> None:
+    frames, labels = _drifting(3)
+    clip = Clip(np.stack([frames, frames[::-1]], axis=1), "TZYX")
+    annotated = np.stack([labels, labels[::-1]], axis=1)
+    method = OpticalFlow()
+    method.fit(clip, Annotations.from_labels(annotated, frames=[0]))
+    ((t, found),) = method.iter_labels(clip, frames=[2])
+    assert t == 2
+    assert found.shape == (2, 64, 64)
+    for z in range(2):
+        assert ((found[z] > 0) == (annotated[2, z] > 0)).mean() > 0.95
+
+
+# -- Otsu's threshold ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_otsu_finds_bright_and_dark_objects(sign: int) -> None:
+    truth = np.stack([discs([(20, 14 + t), (40, 40)], (56, 64), 8) for t in range(3)])
+    frames = 100 + sign * 60 * (truth > 0) + np.random.default_rng(0).normal(0, 25, truth.shape)
+    clip, method = Clip(frames), Otsu()
+    method.fit(clip, Annotations.from_labels(truth, frames=[0]))
+    assert method.settings.bright == (sign == 1)
+    assert method.settings.smoothing > 0  # against the noise
+    found = np.stack([labels for _, labels in method.iter_labels(clip)])
+    assert set(np.unique(found)) == {0, 1}
+    assert evaluate(found, truth, skip_frames=[0]).j_mean > 0.8
+
+
+def test_otsu_takes_the_channel_and_the_threshold_that_fit() -> None:
+    truth = np.stack([discs([(20, 14 + 4 * t)], (40, 56), 8) for t in range(4)])
+    light = np.array([0, 40, 80, 120])[:, None, None]  # the lamp grows brighter: one threshold does not fit all
+    green = 50 + 60 * (truth > 0) + light
+    red = np.random.default_rng(0).normal(100, 60, truth.shape)
+    clip = Clip(np.stack([red, green], axis=-1), "TYXC")
+    method = Otsu()
+    method.fit(clip, Annotations.from_labels(truth, frames=[0, 3]))
+    assert method.settings.channel == 1
+    assert method.settings.threshold is None
+    found = np.stack([labels for _, labels in method.iter_labels(clip)])
+    assert evaluate(found, truth, skip_frames=[0, 3]).j_mean > 0.95
+
+
+# -- Convpaint -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 3])
+def test_convpaint_finds_bright_objects(n_channels: int) -> None:
+    pytest.importorskip("napari_convpaint")
+    from napari_osvos.baseline_convpaint import Convpaint
+
+    truth = np.stack([discs([(20, 14 + 4 * t)], (40, 56), 8) for t in range(2)])
+    grey = 60 + 100 * (truth > 0) + np.random.default_rng(0).normal(0, 8, truth.shape)
+    clip = Clip(np.stack([grey] * n_channels, axis=-1).astype(np.uint8), "TYXC")
+    method = Convpaint()
+    method.fit(clip, Annotations.from_labels(truth, frames=[0]))
+    found = np.stack([labels for _, labels in method.iter_labels(clip)])
+    assert evaluate(found, truth, skip_frames=[0]).j_mean > 0.8
 
 
 # -- the random forest -----------------------------------------------------------------------

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import re
-import runpy
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,13 @@ import pytest
 import tifffile
 from toy_files import ToyFiles, write_toy_files
 
-from napari_osvos.benchmark import BenchmarkMovie, fingerprint, identify, pending, plan, read_movies, run, split_pair
+from napari_osvos.benchmark import pending, run
 from napari_osvos.benchmark_cell import measure, spread
-from napari_osvos.benchmark_table import COLUMNS, NEWER, read_table, to_markdown, write_table
+from napari_osvos.benchmark_methods import available_methods
+from napari_osvos.benchmark_movies import BenchmarkMovie, read_movies, split_pair
+from napari_osvos.benchmark_plan import fingerprint, identify, plan
+from napari_osvos.benchmark_table import COLUMNS, NEWER, read_table
 from napari_osvos.cli import main
-from napari_osvos.config import NetworkConfig
-from napari_osvos.parent import ParentNetwork
 from napari_osvos.writing import write_labels
 
 SETTINGS = ["--threads", "1", "--device", "cpu"]
@@ -51,12 +52,12 @@ def test_pairs_of_paths() -> None:
 def test_movies_are_read_from_a_list(toy: ToyFiles) -> None:
     listed = toy.folder / "movies.toml"
     listed.write_text(
-        '[[movie]]\nname = "toy"\nmovie = "movie.tif"\ntruth = "truth.tif"\nborder = 2\n'
+        '[[movie]]\nname = "toy"\nmovie = "movie.tif"\ntruth = "truth.tif"\nborder = 2\ngroup = "toys"\n'
         '[[movie]]\nname = "cells"\nmovie = "movie.tif"\ntruth = "truth.tif"\ninstances = true\ntracks = true\n'
         '[[movie]]\nname = "elsewhere"\nmovie = "nowhere"\ntruth = "nowhere"\noptional = true\n'
     )
     assert read_movies(listed) == [
-        BenchmarkMovie("toy", toy.movie, toy.truth, 2),
+        BenchmarkMovie("toy", toy.movie, toy.truth, 2, group="toys"),
         BenchmarkMovie("cells", toy.movie, toy.truth, instances=True, tracks=True),
     ]
     with pytest.raises(FileNotFoundError, match="'toy' names"):
@@ -95,10 +96,20 @@ def test_the_plan_measures_nothing_twice(toy: ToyFiles) -> None:
     cells = plan([movie], methods=methods, parents=["lite", "vgg16"], counts=[1, 2], seeds=[0, 1])
     assert len(cells) == 2 * (1 + 2 + 4 + 4)
     assert len({identify(cell) for cell in cells}) == len(cells)
-    with pytest.raises(ValueError, match="no method 'otsu'"):
-        plan([movie], methods=["otsu"])
+    with pytest.raises(ValueError, match="no method 'watershed'"):
+        plan([movie], methods=["watershed"])
     with pytest.raises(ValueError, match="0 annotated frames"):
         plan([movie], methods=methods, counts=[0])
+
+
+def test_methods_that_are_not_installed_are_refused(toy: ToyFiles) -> None:
+    movie = BenchmarkMovie("toy", toy.movie, toy.truth)
+    if importlib.util.find_spec("napari_convpaint") is None:
+        assert "convpaint" not in available_methods()
+        with pytest.raises(ValueError, match="needs napari-convpaint, which is not installed"):
+            plan([movie], methods=["convpaint"])
+    else:
+        assert "convpaint" in available_methods()
 
 
 def test_a_movie_whose_objects_count_now_is_measured_again(toy: ToyFiles) -> None:
@@ -152,6 +163,30 @@ def test_a_benchmark_is_measured_then_resumed(toy: ToyFiles, capsys: pytest.Capt
     assert all(float(row["peak_memory_mb"]) > 20 for row in again)
     assert float(again[3]["peak_memory_mb"]) > float(again[0]["peak_memory_mb"])  # torch takes its share, copying none
     assert (table.with_suffix(".md")).read_text() == said.out
+    assert again[3]["updates"] == "2"
+    assert 0 < float(again[3]["train_s"]) <= float(again[3]["adapt_s"]) + float(again[3]["read_s"])
+    assert [pair.split(":")[0] for pair in again[3]["J_frames"].split()] == ["1", "2", "3"]
+    assert {path.name for path in table.parent.glob("*.png")} == {
+        "table_frames.png",
+        "table_seconds.png",
+        "table_time.png",
+    }
+
+
+def test_the_worst_frames_are_drawn_on_request(toy: ToyFiles) -> None:
+    pictures = toy.folder / "pictures"
+    words = ["benchmark", f"{toy.movie}:{toy.truth}", "-o", str(toy.folder / "table.csv"), "--pictures", str(pictures)]
+    assert main([*words, "--methods", "nearest-mask", "--frames", "1", *SETTINGS]) == 0
+    assert [path.name for path in pictures.iterdir()] == ["movie_nearest-mask_1_frame_seed_0.png"]
+
+
+def test_groups_are_those_of_the_list_even_in_finished_rows(toy: ToyFiles) -> None:
+    table = toy.folder / "table.csv"
+    movie = BenchmarkMovie("toy", toy.movie, toy.truth)
+    assert len(list(run(plan([movie], methods=["nearest-mask"], counts=[1]), table))) == 1
+    grouped = BenchmarkMovie("toy", toy.movie, toy.truth, group="toys")
+    assert list(run(plan([grouped], methods=["nearest-mask"], counts=[1]), table)) == []  # finished is finished
+    assert [row["group"] for row in read_table(table)] == ["toys"]
 
 
 @pytest.fixture
@@ -170,7 +205,7 @@ def cells(tmp_path: Path) -> BenchmarkMovie:
     return BenchmarkMovie("cells", movie, labels, instances=True, tracks=True)
 
 
-@pytest.mark.parametrize("method", ["nearest-mask", "random-forest", "unet"])
+@pytest.mark.parametrize("method", ["nearest-mask", "otsu", "optical-flow", "random-forest", "unet"])
 def test_objects_and_tracks_are_measured(cells: BenchmarkMovie, method: str) -> None:
     (cell,) = plan([cells], methods=[method], counts=[1], steps=1, device="cpu")
     measured = measure(cell)
@@ -179,7 +214,10 @@ def test_objects_and_tracks_are_measured(cells: BenchmarkMovie, method: str) -> 
     for name in ("SEG", "DET", "TRA", "F1_50", "F1_75"):
         assert 0 <= measured[name] <= 1
     assert measured["link_s"] > 0
-    if method == "random-forest":
+    assert all(measured[name] >= 0 for name in ("read_s", "adapt_s", "predict_s"))
+    assert (measured["post_s"] is None) == (method in ("nearest-mask", "optical-flow"))
+    assert measured["updates"] == (1 if method == "unet" else None)
+    if method in ("random-forest", "otsu"):
         assert measured["F1_50"] == 1  # the two are apart, in every frame
         assert measured["TRA"] == 1  # and followed
     if method == "nearest-mask":
@@ -240,68 +278,3 @@ def test_a_benchmark_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["benchmark", f"{tmp_path}:{tmp_path}", "-o", str(tmp_path / "table.csv")]) == 2
     assert "is no table of this version" in capsys.readouterr().err
     assert (tmp_path / "table.csv").read_text() == "precious\n"
-
-
-# -- the tables ------------------------------------------------------------------------------
-
-
-def _row(**values: str) -> dict[str, str]:
-    row = dict.fromkeys(COLUMNS, "")
-    shown = {"J": "0.9", "F": "0.8", "F2px": "0.7", "adapt_s": "5", "predict_s": "6", "n_scored": "3"}
-    fixed = {"movie": "toy", "n_annotated": "1", "threads": "2", "version": "1.0", "device_name": "CPU", "seed": "0"}
-    return row | shown | fixed | {"peak_memory_mb": "500"} | values
-
-
-def test_the_summary_averages_over_seeds() -> None:
-    rows = [
-        _row(method="fast", parent="lite", J="0.9"),
-        _row(method="fast", parent="lite", J="0.8", seed="1"),
-        _row(method="nearest-mask", J="0.5", adapt_s="0"),
-    ]
-    summary = to_markdown(rows)
-    assert "| fast | 0.850 ± 0.071 |" in summary
-    assert "| nearest-mask | 0.500 |" in summary
-    assert "| 1 | nearest-mask | 0.500 | 0.800 | 0.700 | 0.0 | 2.00 | 500 |" in summary  # 6 s for 3 frames
-    assert "seeds 0, 1." in summary
-
-
-def test_the_summary_shows_objects_where_there_are_any() -> None:
-    scores = {"SEG": "0.75", "DET": "0.98", "TRA": "0.97", "F1_50": "0.95", "F1_75": "0.8", "link_s": "0.4"}
-    rows = [
-        _row(movie="cells", method="fast", parent="lite", n_predicted="4", **scores),
-        _row(movie="cells", method="nearest-mask"),
-        _row(movie="swan", method="fast", parent="lite"),
-    ]
-    summary = to_markdown(rows)
-    assert "## SEG, 1 annotated frame\n\n| method | cells |\n|---|---|\n| fast | 0.750 |\n\n" in summary
-    fast = "0.900 | 0.800 | 0.700 | 0.750 | 0.980 | 0.970 | 0.950 | 0.800 | 5.0 | 1.50 | 0.100 | 500 |"
-    assert f"| 1 | fast | {fast}" in summary  # 6 s and 0.4 s for the 4 frames that were predicted
-    assert "| 1 | fast | 0.900 | 0.800 | 0.700 | 5.0 | 2.00 | 500 |" in summary  # the swan
-
-
-def test_the_summary_tells_parents_and_step_numbers_apart() -> None:
-    rows = [_row(method="fast", parent="lite"), _row(method="fast", parent="vgg16", steps="7")]
-    summary = to_markdown(rows)
-    assert "| fast (lite) |" in summary
-    assert "| fast (vgg16), 7 steps |" in summary
-    assert "Nothing has been measured yet." in to_markdown([])
-
-
-def test_the_card_of_a_parent_shows_what_the_benchmark_measured(tmp_path: Path) -> None:
-    script = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "bundle_parent.py"))
-    write_table(
-        tmp_path / "table.csv", [dict.fromkeys(COLUMNS, "") | {"movie": "a", "n_annotated": "2", "adapt_s": "7"}]
-    )
-    parent = ParentNetwork.random(NetworkConfig.tiny())
-    parent.card |= {"sets": {}, "recipe": {}, "curve": []}
-    lines = script["model_card"](parent, 10, read_table(tmp_path / "table.csv")).splitlines()
-    assert "| movie | method | n_annotated | seed | J | F | F2px | adapt_s |" in lines
-    assert "| a |  | 2 |  |  |  |  | 7 |" in lines
-
-
-def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
-    rows = [_row(method="fast"), _row(method="best", device_name='GPU, "fast", bfloat16')]
-    write_table(tmp_path / "table.csv", rows)
-    assert read_table(tmp_path / "table.csv") == rows
-    with open(tmp_path / "table.csv", newline="") as stream:
-        assert tuple(next(csv.reader(stream))) == COLUMNS

@@ -1,11 +1,13 @@
-"""What the network is measured against: the nearest annotated labels, and a random forest on multiscale features.
+"""What the network is measured against: the simplest of it, and what the others have in common.
 
-Both are fitted, then asked as a `Segmenter` is: ``fit(clip, annotations)``, ``iter_labels(clip)``. One more: `unet`.
+All are fitted, then asked as a `Segmenter` is: ``fit(clip, annotations)``, ``iter_labels(clip)``. `NearestMask` is
+here; `baseline_otsu`, `baseline_forest` and `baseline_convpaint` decide on each pixel, `baseline_flow` carries labels
+along, and `unet` is trained as the network is.
 """
 
 from __future__ import annotations
 
-import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,15 +33,29 @@ MOST_FRAMES_SEPARATED = 2
 class Baseline(Protocol):
     """What every baseline does."""
 
+    meaning: LabelMeaning | None
+    """By what it makes labels of foreground, once it is fitted; None where it has labels from the start."""
+
     def fit(self, clip: Clip, annotations: Annotations) -> None:
         """Learn from the annotated planes of a movie."""
 
     def iter_labels(self, clip: Clip, frames: Sequence[int] | None = None) -> FramesOfLabels:
-        """Yield each frame's position and its (Y, X) or (Z, Y, X) integer labels, 0 = background."""
+        """Yield each frame's position and its (Y, X) or (Z, Y, X) integer labels, 0 = background, in any order."""
+
+
+def nearest_plane(planes: Sequence[int], p: int, depth: int) -> int:
+    """Return the plane nearest to `p` in time: in its own slice if there is one, of two equally near the earlier."""
+
+    def distance(q: int) -> tuple[int, int, int]:
+        return (abs(q % depth - p % depth), abs(q // depth - p // depth), q)
+
+    return min(planes, key=distance)
 
 
 class NearestMask:
     """Copies the annotated labels that are nearest in time; of two at the same distance the earlier."""
+
+    meaning: LabelMeaning | None = None
 
     def fit(self, clip: Clip, annotations: Annotations) -> None:
         """Keep the annotated planes."""
@@ -47,61 +63,45 @@ class NearestMask:
 
     def iter_labels(self, clip: Clip, frames: Sequence[int] | None = None) -> FramesOfLabels:
         """Yield copies; a slice of a stack takes the nearest annotation in its own z, else in any."""
-        depth = clip.depth
+        depth, planes = clip.depth, list(self._labels)
         for t in range(clip.n_frames) if frames is None else frames:
-            labels = [self._nearest(t * depth + z, depth) for z in range(depth)]
+            labels = [self._labels[nearest_plane(planes, t * depth + z, depth)] for z in range(depth)]
             yield t, np.stack(labels) if clip.has_depth else labels[0]
 
-    def _nearest(self, p: int, depth: int) -> NDArray[np.int32]:
-        def distance(q: int) -> tuple[int, int, int]:
-            return (abs(q % depth - p % depth), abs(q // depth - p // depth), q)
 
-        return self._labels[min(self._labels, key=distance)]
+class PixelBaseline(ABC):
+    """Decides on each pixel of a plane, then cuts foreground into objects.
 
-
-class RandomForest:
-    """Pixels classified by a random forest on multiscale features, as ilastik and Labkit do.
-
-    The recipe is scikit-image's for trainable segmentation [1]_: intensity and texture (Hessian eigenvalues) at scales
-    of 1, 2, 4, 8 and 16 px, 50 trees of depth 10, each grown on 50,000 of the annotated pixels (the recipe's 5 % of a
-    frame of 1024 x 1024). Edges as further features and balanced classes were tried and did worse.
-
-    Foreground is cut into objects by a watershed of its distance transform [2]_: smoothed by the size of the painted
-    objects, one basin for each peak. How deep a valley has to be to part two objects, the smallest object and whether
-    holes are filled are chosen on the annotated frames, by the same search as for the network.
+    Foreground is cut by a watershed of its distance transform [1]_: smoothed by the size of the painted objects, one
+    basin for each peak. How deep a valley has to be to part two objects, the smallest object and whether holes are
+    filled are chosen on the annotated frames, by the same search as for the network.
 
     Parameters
     ----------
-    seed
-        Seeds the forest.
-    threads
-        How many cores to use.
     instances
         Whether each painted label is one of many objects; otherwise all foreground is 1.
 
     References
     ----------
-    .. [1] https://scikit-image.org/docs/stable/auto_examples/segmentation/plot_trainable_segmentation.html
-    .. [2] https://scikit-image.org/docs/stable/auto_examples/segmentation/plot_watershed.html
+    .. [1] https://scikit-image.org/docs/stable/auto_examples/segmentation/plot_watershed.html
     """
 
-    n_trees = 50
-    max_depth = 10
-    pixels_per_tree = 50_000
-    coarsest = 16.0
+    name: str
 
-    def __init__(self, seed: int = 0, threads: int = 1, instances: bool = False) -> None:
-        from skimage.feature import multiscale_basic_features
-        from sklearn.ensemble import RandomForestClassifier
-
-        self.threads = threads
+    def __init__(self, instances: bool = False) -> None:
         self.instances = instances
-        self._meaning = LabelMeaning()
-        self._forest = RandomForestClassifier(self.n_trees, max_depth=self.max_depth, n_jobs=threads, random_state=seed)
-        self._filter = multiscale_basic_features
+        self.meaning: LabelMeaning | None = LabelMeaning()
+
+    @abstractmethod
+    def learn(self, clip: Clip, planes: Sequence[tuple[int, NDArray[np.bool_], NDArray[np.bool_]]]) -> None:
+        """Learn from planes: number, foreground (Y, X), and where that is known (Y, X)."""
+
+    @abstractmethod
+    def decide(self, plane: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return where a (Y, X, C) plane is foreground, (Y, X)."""
 
     def fit(self, clip: Clip, annotations: Annotations) -> None:
-        """Grow the forest on every pixel that is annotated, then choose how to cut foreground into objects.
+        """Learn from every pixel that is annotated, then choose how to cut foreground into objects.
 
         As in fine-tuning, a band along the edge in which objects were left unpainted (`unpainted_edge`) says nothing.
 
@@ -110,28 +110,23 @@ class RandomForest:
         ValueError
             If the annotated pixels are all foreground or all background: there is nothing to tell apart.
         """
-        self._range = clip.intensity_range()
+        self.range = clip.intensity_range()
         diameter = annotations.object_diameter()
-        samples, classes = [], []
-        for p in annotations.planes:
-            known = supervised(annotations, p, diameter)
-            samples.append(self._features(clip.plane(p))[known])
-            classes.append(annotations.mask(p)[known])
-        features, foreground = np.concatenate(samples), np.concatenate(classes)
-        if foreground.all() or not foreground.any():
-            kind = "foreground" if foreground.all() else "background"
-            raise ValueError(f"All annotated pixels are {kind}; a random forest needs foreground and background.")
-        self._forest.set_params(max_samples=min(1.0, self.pixels_per_tree / len(foreground)))
-        self._forest.fit(features, foreground)
+        planes = [(p, annotations.mask(p), supervised(annotations, p, diameter)) for p in annotations.planes]
+        painted = {bool(value) for _, mask, known in planes for value in np.unique(mask[known])}
+        if len(painted) < 2:
+            kind = "foreground" if painted == {True} else "background"
+            raise ValueError(f"All annotated pixels are {kind}; {self.name} needs foreground and background.")
+        self.learn(clip, planes)
         if self.instances:
-            self._meaning = self._choose_separation(clip, annotations, diameter)
+            self.meaning = self._choose_separation(clip, annotations, diameter)
 
     def _choose_separation(self, clip: Clip, annotations: Annotations, diameter: float) -> LabelMeaning:
         complete = [p for p in annotations.planes if not annotations.is_partial(p)]
         separation = choose_separation(
             (
                 (
-                    (self._decide(clip.plane(p)), None, None),
+                    (self.decide(clip.plane(p)).astype(np.float32), None, None),
                     instances_of(annotations, p),
                     supervised(annotations, p, diameter),
                 )
@@ -145,30 +140,23 @@ class RandomForest:
 
     def iter_labels(self, clip: Clip, frames: Sequence[int] | None = None) -> FramesOfLabels:
         """Yield the labels of each frame."""
+        assert self.meaning is not None
         depth = clip.depth
         for t in range(clip.n_frames) if frames is None else frames:
-            decided = [self._decide(clip.plane(t * depth + z)) for z in range(depth)]
-            labels = self._meaning.labels([PlaneMaps(plane[None], None, None) for plane in decided], threshold=0.5)
+            decided = [self.decide(clip.plane(t * depth + z)).astype(np.float32) for z in range(depth)]
+            labels = self.meaning.labels([PlaneMaps(plane[None], None, None) for plane in decided], threshold=0.5)
             yield t, labels if clip.has_depth else labels[0]
 
-    def _decide(self, plane: NDArray[Any]) -> NDArray[np.float32]:
-        """Return 1 where a (Y, X, C) plane is foreground, else 0."""
-        features = self._features(plane)
-        decided: NDArray[np.bool_] = self._forest.predict(features.reshape(-1, features.shape[-1]))
-        return decided.reshape(plane.shape[:2]).astype(np.float32)
+    def stretched(self, plane: NDArray[Any]) -> NDArray[np.float32]:
+        """Return a (Y, X, C) plane whose intensities are stretched by the range of the movie, finite everywhere."""
+        return stretch(plane, self.range)
 
-    def _features(self, plane: NDArray[Any]) -> NDArray[np.float32]:
-        """Return (Y, X, features) of a (Y, X, C) plane, stretched by the range of the movie."""
-        # scikit-image 0.26 renamed the argument
-        cores = "workers" if "workers" in inspect.signature(self._filter).parameters else "num_workers"
-        low, high = self._range[:, 0], self._range[:, 1]
-        stretched = np.nan_to_num((plane.astype(np.float32) - low) / (high - low), posinf=1.0, neginf=0.0)
-        features: NDArray[np.float32] = self._filter(
-            stretched.astype(np.float32),
-            edges=False,
-            sigma_min=1,
-            sigma_max=self.coarsest,
-            channel_axis=-1,
-            **{cores: self.threads},
-        )
-        return features
+
+def stretch(plane: NDArray[Any], intensity_range: NDArray[Any]) -> NDArray[np.float32]:
+    """Return a (Y, X, C) plane in which the range (C, 2) of the movie is 0 to 1; pixels that are not finite become so.
+
+    What lies beyond the range stays beyond 0 and 1.
+    """
+    low, high = intensity_range[:, 0], intensity_range[:, 1]
+    unit = np.nan_to_num((plane.astype(np.float32) - low) / (high - low), posinf=1.0, neginf=0.0)
+    return np.asarray(unit, np.float32)

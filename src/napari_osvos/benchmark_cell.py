@@ -9,31 +9,21 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_osvos.baselines import Baseline, NearestMask, RandomForest
-from napari_osvos.config import QUALITIES
+from napari_osvos.benchmark_methods import make_method
+from napari_osvos.benchmark_timing import ADAPT, POST, PREDICT, READ, Stopwatch, TimedMeaning, timed_clip
 from napari_osvos.machine import peak_device_memory, peak_memory, versions
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_osvos.annotations import Annotations
-    from napari_osvos.clip import Clip
+    from napari_osvos.baselines import Baseline
     from napari_osvos.evaluation import Scores
-    from napari_osvos.parent import ParentNetwork
 
-UNTRAINED = ("random-forest", "nearest-mask")
-UNET = "unet"
-BASELINES = (UNET, *UNTRAINED)
-NO_PARENT = "-no-parent"
-METHODS = (*QUALITIES, *(quality + NO_PARENT for quality in QUALITIES), *BASELINES)
-"""A quality is ours with the parent, with ``-no-parent`` it starts from random weights."""
 NO_OBJECTS = dict.fromkeys(("F1_50", "F1_75", "SEG", "DET", "TRA"))
 
 
@@ -50,13 +40,13 @@ class Cell:
     border
         Pixels along each edge that are not scored.
     method
-        One of `METHODS`.
+        One of `benchmark_methods.METHODS`.
     parent
         Name or file of the parent that ours starts from; empty for the baselines.
     n_annotated
         How many frames are annotated by their truth.
     seed
-        Of fine-tuning or of the forest.
+        Of everything that is random.
     device, threads
         Where to compute.
     steps
@@ -64,7 +54,15 @@ class Cell:
     skip_frames
         Numbers of frames that are neither annotated nor scored.
     instances, tracks
-        Whether objects are to be told apart, and followed; see `benchmark.BenchmarkMovie`.
+        Whether objects are to be told apart, and followed; see `benchmark_movies.BenchmarkMovie`.
+    group
+        Movies of one group count as one in the mean over movies; empty for a group of its own.
+    timed_by
+        Parent of the measurement of ``balanced`` whose seconds this one gets; empty where it is not timed by another.
+    seconds
+        For the updates, in place of a number of steps.
+    pictures
+        Folder to draw the worst frames into; empty for none.
     """
 
     movie: str
@@ -81,6 +79,10 @@ class Cell:
     skip_frames: tuple[int, ...] = ()
     instances: bool = False
     tracks: bool = False
+    group: str = ""
+    timed_by: str = ""
+    seconds: float | None = None
+    pictures: str = ""
 
 
 def spread(frames: Sequence[int], n: int) -> tuple[int, ...]:
@@ -104,32 +106,36 @@ def measure(cell: Cell) -> dict[str, Any]:
 
     Returns
     -------
-    Plain numbers and texts: the scores ``J``, ``F``, ``F2px`` (means over the scored frames), ``annotated_frames``,
-    ``n_scored``, ``n_predicted`` (where objects are scored, the annotated frames are predicted, too: tracks need them),
-    ``adapt_s``, ``predict_s`` and ``link_s`` (all predicted frames), ``peak_memory_mb`` (of the whole process until the
-    last prediction, Python and libraries included), ``peak_device_memory_mb``, ``device_name`` and ``version``;
-    ``J_recall`` and ``J_decay``; and, None where there are no objects or tracks to score, ``F1_50``, ``F1_75`` and
-    ``SEG`` of the scored frames, ``DET`` and ``TRA`` of all predicted frames.
+    Plain numbers and texts: the scores ``J``, ``F``, ``F2px`` (means over the scored frames), ``J_frames`` (number and
+    J of each), ``annotated_frames``, ``n_scored``, ``n_predicted`` (where objects are scored, the annotated frames are
+    predicted, too: tracks need them); seconds that add up: ``read_s`` (the movie, in fitting and predicting),
+    ``adapt_s``, ``predict_s``, ``post_s`` (labels of what was predicted) and ``link_s``, all but ``adapt_s`` of all
+    predicted frames; ``train_s``, those of ``adapt_s`` that went into ``updates`` of a network; ``peak_memory_mb`` (of
+    the whole process until the last prediction, Python and libraries included), ``peak_device_memory_mb``,
+    ``device_name`` and ``version``; ``J_recall`` and ``J_decay``; and, None where there are no objects or tracks to
+    score, ``F1_50``, ``F1_75`` and ``SEG`` of the scored frames, ``DET`` and ``TRA`` of all predicted frames.
     """
     from napari_osvos.annotations import Annotations
     from napari_osvos.evaluation import evaluate
     from napari_osvos.io import read_clip, read_labels
     from napari_osvos.labels import Labels, frame_positions
 
-    clip, truth = read_clip(cell.clip), read_labels(cell.truth)
+    watch = Stopwatch()
+    clip, truth = timed_clip(read_clip(cell.clip), watch), read_labels(cell.truth)
     place = {truth.frame_numbers[i]: t for i, t in frame_positions(truth, clip).items()}  # frame number -> position
     place = {number: t for number, t in place.items() if number not in cell.skip_frames}
     annotated = spread([number for number in place if truth.frame(number).any()], cell.n_annotated)
     scored = [number for number in place if number not in annotated]
     wanted = list(place) if cell.instances else scored
     annotations = Annotations.from_labels(truth, frames=annotated).aligned_to(clip)
-    method, device = _method(cell)
-    began = time.perf_counter()
-    method.fit(clip, annotations)
-    adapted = time.perf_counter()
+    method, device = make_method(cell)
+    with watch.part(ADAPT):
+        method.fit(clip, annotations)
+    if method.meaning is not None:
+        method.meaning = TimedMeaning.of(method.meaning, watch)
     positions = [place[number] for number in wanted]
-    found = dict(method.iter_labels(clip, frames=positions))
-    predicted = time.perf_counter()
+    with watch.part(PREDICT):
+        found = dict(method.iter_labels(clip, frames=positions))
     memory, device_memory = peak_memory(), peak_device_memory()  # before scoring takes some
     labels, lineage, link_seconds = Labels(np.stack([found[t] for t in positions]), frame_numbers=wanted), None, None
     if cell.tracks:
@@ -147,23 +153,38 @@ def measure(cell: Cell) -> dict[str, Any]:
         tracks=cell.instances,
         lineage=lineage,
     )
+    if cell.pictures:
+        from napari_osvos.benchmark_pictures import draw_worst, picture_name
+
+        path = Path(cell.pictures) / picture_name(cell)
+        draw_worst(path, clip, place, labels, truth, annotated, scores, f"{cell.movie}, {cell.method}")
+    learned = _provenance(method)
     return {
         "J": scores.j_mean,
         "F": scores.f_mean,
         "F2px": scores.f_2px_mean,
         "J_recall": scores.region_similarity.recall,
         "J_decay": scores.region_similarity.decay,
+        "J_frames": " ".join(f"{number}:{j:.4f}" for number, j in zip(scores.frames, scores.j, strict=True)),
         "annotated_frames": " ".join(map(str, annotated)),
         "n_scored": len(scored),
         "n_predicted": len(wanted),
-        "adapt_s": round(adapted - began, 3),
-        "predict_s": round(predicted - adapted, 3),
+        **{f"{part}_s": round(watch.of(part), 3) for part in (READ, ADAPT, PREDICT)},
+        "post_s": None if method.meaning is None else round(watch.of(POST), 3),
+        "train_s": learned.get("seconds"),
+        "updates": learned.get("steps"),
         "link_s": None if link_seconds is None else round(link_seconds, 3),
         "peak_memory_mb": None if memory is None else round(memory / 1e6),
         "peak_device_memory_mb": None if device_memory is None else round(device_memory / 1e6),
         "device_name": device,
         "version": versions()["napari-osvos"],
     } | (_object_scores(scores, cell.tracks) if cell.instances else NO_OBJECTS)
+
+
+def _provenance(method: Baseline) -> dict[str, Any]:
+    """Return what a network says of its training; nothing of others."""
+    segmenter = getattr(method, "segmenter", None)
+    return {} if segmenter is None else segmenter.provenance
 
 
 def _object_scores(scores: Scores, tracks: bool) -> dict[str, float | None]:
@@ -176,59 +197,6 @@ def _object_scores(scores: Scores, tracks: bool) -> dict[str, float | None]:
         "DET": scores.tracks.det,
         "TRA": scores.tracks.tra if tracks else None,  # without stable ids in the truth it would say nothing
     }
-
-
-class Ours:
-    """Fine-tuning and its segmenter behind the face of a baseline; the U-Net is trained in the same way."""
-
-    def __init__(self, cell: Cell) -> None:
-        from napari_osvos.config import FineTuneConfig
-        from napari_osvos.device import resolve_device
-        from napari_osvos.finetune import FineTuner
-        from napari_osvos.unet import random_unet
-
-        quality = "balanced" if cell.method == UNET else cell.method.removesuffix(NO_PARENT)
-        task = "look-alike" if cell.instances else "auto"
-        config = FineTuneConfig.from_dict({"quality": quality, "seed": cell.seed, "steps": cell.steps, "task": task})
-        self.device = resolve_device(cell.device)
-        start = random_unet(seed=cell.seed) if cell.method == UNET else _parent(cell)
-        self._tuner = FineTuner(start, config, device=self.device)
-
-    def fit(self, clip: Clip, annotations: Annotations) -> None:
-        """Fine-tune."""
-        self._segmenter = self._tuner.fit(clip, annotations)
-
-    def iter_labels(self, clip: Clip, frames: Sequence[int] | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Predict."""
-        return self._segmenter.iter_labels(clip, frames=frames)
-
-
-def _parent(cell: Cell) -> ParentNetwork:
-    """Return the parent that a cell names, or random weights of its size."""
-    from napari_osvos.config import NetworkConfig
-    from napari_osvos.parent import ParentNetwork
-
-    path = Path(cell.parent)
-    parent = ParentNetwork.load(path) if path.is_file() else None
-    if cell.method.endswith(NO_PARENT):
-        network = NetworkConfig.preset(cell.parent) if parent is None else parent.net.config
-        return ParentNetwork.random(network, seed=cell.seed)
-    return parent or ParentNetwork.bundled(cell.parent)
-
-
-def _method(cell: Cell) -> tuple[Baseline, str]:
-    """Return the method, ready to fit, and the device that it computes on in words."""
-    if cell.method == "nearest-mask":
-        return NearestMask(), "CPU"
-    if cell.method == "random-forest":
-        return RandomForest(cell.seed, cell.threads, instances=cell.instances), "CPU"
-    import torch
-
-    from napari_osvos.device import describe_device
-
-    torch.set_num_threads(cell.threads)
-    ours = Ours(cell)
-    return ours, describe_device(ours.device)
 
 
 def main() -> int:

@@ -13,12 +13,19 @@ from napari_osvos.machine import replacing
 KEY = ("movie", "method", "parent", "n_annotated", "seed", "threads", "steps", "fingerprint")
 """The columns that say which cell a row is."""
 COLUMNS = (
-    "movie", "method", "parent", "n_annotated", "seed", "J", "F", "F2px", "SEG", "DET", "TRA", "F1_50", "F1_75",
-    "J_recall", "J_decay", "n_scored", "n_predicted", "annotated_frames", "adapt_s", "predict_s", "link_s",
-    "peak_memory_mb", "peak_device_memory_mb", "border", "device_name", "threads", "steps", "version", "fingerprint",
+    "movie", "group", "method", "parent", "n_annotated", "seed",
+    "J", "F", "F2px", "SEG", "DET", "TRA", "F1_50", "F1_75", "J_recall", "J_decay", "J_frames",
+    "n_scored", "n_predicted", "annotated_frames", "read_s", "adapt_s", "predict_s",
+    "post_s", "link_s", "train_s", "updates", "peak_memory_mb", "peak_device_memory_mb", "border", "device_name",
+    "threads", "steps", "version", "fingerprint",
 )  # fmt: skip
-NEWER = {"SEG", "DET", "TRA", "F1_50", "F1_75", "n_predicted", "link_s"}
-"""Columns that older tables lack; they read as empty."""
+NEWER = {
+    "SEG", "DET", "TRA", "F1_50", "F1_75", "n_predicted", "link_s",
+    "group", "J_frames", "read_s", "post_s", "train_s", "updates",
+}  # fmt: skip
+"""Columns that older tables lack; they read as empty. Without ``read_s`` and ``post_s`` other seconds hold those."""
+PARTS = ("read_s", "adapt_s", "predict_s", "post_s", "link_s")
+"""The seconds that add up to those of a measurement."""
 MEASURES = {
     "J": ("J", 3),
     "F": ("F", 3),
@@ -28,13 +35,18 @@ MEASURES = {
     "TRA": ("TRA", 3),
     "F1_50": ("F1 at IoU 0.5", 3),
     "F1_75": ("F1 at IoU 0.75", 3),
+    "read_s": ("read, s", 1),
     "adapt_s": ("adapt, s", 1),
+    "updates": ("updates", 0),
     "predict_s": ("predict, s/frame", 2),
+    "post_s": ("labels, s/frame", 3),
     "link_s": ("link, s/frame", 3),
     "peak_memory_mb": ("peak memory, MB", 0),
+    "peak_device_memory_mb": ("peak GPU memory, MB", 0),
 }
 """What the summary shows of a cell: the heading, and how many digits after the point."""
-OVERVIEWS = ("J", "SEG", "TRA")
+PER_FRAME = ("predict_s", "post_s", "link_s")
+OVERVIEWS = ("J", "SEG", "TRA", "adapt_s")
 """What the summary shows of all movies side by side."""
 
 Row = dict[str, str]
@@ -77,15 +89,16 @@ def write_table(path: str | Path, rows: Sequence[Row]) -> None:
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
-    """Return the summary: J, SEG and TRA of every method and movie, then all measures of each movie.
+    """Return the summary: J, SEG, TRA and seconds of every method and movie, then all measures of each movie.
 
-    Means over the seeds; with more than one seed, +- their standard deviation. Where there are several parents, the
-    name of the parent stands beside the method.
+    Means over the seeds; with more than one seed, +- their standard deviation. The mean over movies counts each group
+    once, and is left out where a movie was not measured. Where there are several parents, the name of the parent stands
+    beside the method.
     """
     if not rows:
         return "# Benchmark\n\nNothing has been measured yet.\n"
     several_parents = len({row["parent"] for row in rows} - {""}) > 1
-    named = [(_method(row, several_parents), row) for row in rows]
+    named = [(method_name(row, several_parents), row) for row in rows]
     methods = list(dict.fromkeys(name for name, _ in named))
     movies = list(dict.fromkeys(row["movie"] for row in rows))
     counts = sorted({int(row["n_annotated"]) for row in rows})
@@ -100,21 +113,14 @@ def to_markdown(rows: Sequence[Row]) -> str:
         f" {', '.join(sorted({row['threads'] for row in rows}))} threads; seeds {', '.join(map(str, seeds))}.",
         "J, F and F at 2 px are means over all frames with truth but the annotated, without the border;",
         "SEG and F1 are of the objects of the same frames, DET and TRA of all frames with truth.",
+        "Seconds of reading, adapting, predicting, making labels and linking add up.",
         "Peak memory is that of the whole process, Python and libraries included.",
     ]
     for n in counts:
         frames = "1 annotated frame" if n == 1 else f"{n} annotated frames"
         of_count = [(name, row) for name, row in named if int(row["n_annotated"]) == n]
         for measure in OVERVIEWS:
-            shown = [movie for movie in movies if any(r[measure] for _, r in of_count if r["movie"] == movie)]
-            table = []
-            for method in methods:
-                of_method = [row for name, row in of_count if name == method]
-                cells = [_summary([r for r in of_method if r["movie"] == movie], measure) for movie in shown]
-                if any(cells):
-                    table.append([method, *cells])
-            if table:
-                lines += ["", f"## {measure}, {frames}", "", *_table(["method", *shown], table)]
+            lines += _overview(of_count, measure, frames, methods)
     for movie in movies:
         lines += ["", f"## {movie}", ""]
         of_movie = [(name, row) for name, row in named if row["movie"] == movie]
@@ -135,27 +141,77 @@ def write_markdown(path: str | Path, rows: Sequence[Row]) -> None:
         partial.write_text(to_markdown(rows), encoding="utf-8")
 
 
+def _overview(rows: Sequence[tuple[str, Row]], measure: str, frames: str, methods: Sequence[str]) -> list[str]:
+    """Return a measure of all methods (rows) and movies (columns), with the means over groups and movies."""
+    groups: dict[str, list[str]] = {}
+    for movie, group in dict.fromkeys((row["movie"], row["group"] or row["movie"]) for _, row in rows if row[measure]):
+        groups.setdefault(group, []).append(movie)
+    shown = [movie for movies in groups.values() for movie in movies]
+    several = [group for group, movies in groups.items() if len(movies) > 1]
+    headings = ["method", *shown, *(f"mean of {group}" for group in several), *(["mean"] if len(groups) > 1 else [])]
+    table = []
+    for method in methods:
+        of_movie = {movie: [r for name, r in rows if name == method and r["movie"] == movie] for movie in shown}
+        if not any(_summary(found, measure) for found in of_movie.values()):
+            continue
+        means = {
+            group: _mean([_mean(_values(of_movie[movie], measure)) for movie in movies])
+            for group, movies in groups.items()
+        }
+        ends = [means[group] for group in several] + ([_mean(list(means.values()))] if len(groups) > 1 else [])
+        digits = MEASURES[measure][1]
+        cells = [_summary(of_movie[movie], measure) for movie in shown]
+        table.append([method, *cells, *("" if end is None else f"{end:.{digits}f}" for end in ends)])
+    return ["", f"## {MEASURES[measure][0]}, {frames}", "", *_table(headings, table)] if table else []
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean; None where there is nothing, or a value is missing."""
+    there = [value for value in values if value is not None]
+    return mean(there) if there and len(there) == len(values) else None
+
+
+def method_name(row: Row, several_parents: bool) -> str:
+    """Return what a row is called beside others: method, parent if there are several, steps if they were given."""
+    parent = parent_name(row["parent"])
+    name = row["method"] if not several_parents or _is_baseline(row) else f"{row['method']} ({parent})"
+    return f"{name}, {row['steps']} steps" if row["steps"] else name
+
+
+def parent_name(parent: str) -> str:
+    """Return a short name of a parent: that of its file, or of its folder where the file is ``parent.safetensors``."""
+    path = Path(parent)
+    if path.suffix != ".safetensors":
+        return parent
+    return path.parent.name if path.stem == "parent" and path.parent.name else path.stem
+
+
+def seconds(row: Row) -> float:
+    """Return all seconds of a measurement, without loading libraries and weights."""
+    return sum(float(row[part] or 0) for part in PARTS)
+
+
+def n_predicted(row: Row) -> int:
+    """Return how many frames were predicted."""
+    return int(row["n_predicted"] or row["n_scored"])
+
+
 def _is_baseline(row: Row) -> bool:
     return not row["parent"]
 
 
-def _method(row: Row, several_parents: bool) -> str:
-    name = row["method"] if not several_parents or _is_baseline(row) else f"{row['method']} ({row['parent']})"
-    return f"{name}, {row['steps']} steps" if row["steps"] else name
-
-
 def _summary(rows: Iterable[Row], measure: str) -> str:
     """Return the mean over rows, and +- the standard deviation where there are several; nothing of none."""
-    values = []
-    for row in rows:
-        if row[measure]:
-            per = int(row["n_predicted"] or row["n_scored"]) if measure in ("predict_s", "link_s") else 1
-            values.append(float(row[measure]) / per)
+    values = _values(rows, measure)
     if not values:
         return ""
     digits = MEASURES[measure][1]
     spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{mean(values):.{digits}f}{spread}"
+
+
+def _values(rows: Iterable[Row], measure: str) -> list[float]:
+    return [float(r[measure]) / (n_predicted(r) if measure in PER_FRAME else 1) for r in rows if r[measure]]
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -6,6 +6,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from napari_osvos.cli.console import PROGRAM, Console, duration
@@ -16,27 +17,42 @@ from napari_osvos.machine import default_threads
 
 if TYPE_CHECKING:
     from napari_osvos.benchmark_cell import Cell
+    from napari_osvos.benchmark_movies import BenchmarkMovie
 
-_METHODS = ("nearest-mask", "random-forest", "unet", "fast", "balanced", "best", "balanced-no-parent")
+_METHODS = (
+    "nearest-mask", "otsu", "optical-flow", "random-forest", "fast", "balanced", "best", "balanced-no-parent",
+    "unet-same-seconds",
+)  # fmt: skip
+_ALL = "all"
 _EXAMPLES = f"""\
 examples:
   {PROGRAM} benchmark movie.tif:truth.tif 02:02_ST/SEG -o table.csv
   {PROGRAM} benchmark --list benchmarks/development.toml --root DATA -o table.csv --methods fast,random-forest
   {PROGRAM} benchmark 02:02_ST/SEG --border 50 --stable-ids -o table.csv --frames 1 --seeds 0,1,2
+  {PROGRAM} benchmark 02:02_ST/SEG --ablations --parents lite,parent-100/parent.safetensors -o table.csv
 
 methods:
-  {", ".join(QUALITIES)}     ours, from a parent network, by the quality
+  {", ".join(QUALITIES)}     ours, from a parent network, by the quality; published is OSVOS as published
   balanced-no-parent (and so on)               ours, from random weights
-  unet                                         a U-Net from random weights, trained as balanced is
+  balanced-snapped (and so on)                 ours, masks of one object or class snapped to contours
+  parent-alone                                 the parent as it is, without fine-tuning
+  unet                                         a U-Net from random weights, with as many updates as balanced
+  unet-same-seconds                            the same, with the seconds that balanced took on the same frames
   random-forest                                a random forest on multiscale features
+  convpaint                                    napari-convpaint, where it is installed
+  otsu                                         Otsu's threshold, fitted to the annotated frames
+  optical-flow                                 the nearest annotated labels, carried along by optical flow
   nearest-mask                                 the annotated labels that are nearest in time, copied
+  all                                          all of these but -snapped, parent-alone and most of -no-parent
 
 J and F are of the foreground. Where each label of the truth is one object (--instances; instances = true in the list),
 F1 and SEG are scored, too, and DET; where labels name the same object in every frame (--stable-ids; tracks = true),
-the objects are linked and TRA is scored. The forest cuts its foreground by a watershed of the distance transform.
+the objects are linked and TRA is scored. What decides on pixels (forest, Convpaint, Otsu) has its foreground cut by a
+watershed of the distance transform.
 
-The table is written after each measurement, with a summary beside it (.md). The same command goes on where an earlier
-one ended. Each measurement runs in a process of its own, whose peak memory is reported.
+The table is written after each measurement, with a summary beside it (.md), and at the end plots (J against annotated
+frames, against seconds, and over time). The same command goes on where an earlier one ended. Each measurement runs in a
+process of its own, whose peak memory is reported.
 """
 
 
@@ -67,9 +83,12 @@ def add_verbs(verbs: Any) -> None:
         "-o", "--output", metavar="TABLE.csv", type=Path, required=True, help="table to write or go on with"
     )
     group = parser.add_argument_group("what to measure")
+    group.add_argument("--methods", metavar="METHODS", type=names, help=f"or 'all' (default: {','.join(_METHODS)})")
     group.add_argument(
-        "--methods", metavar="METHODS", type=names, default=_METHODS, help=f"default: {','.join(_METHODS)}"
-    )
+        "--ablations", action="store_true",
+        help="take ours apart, as the paper does: every quality; and balanced (or the qualities of --methods) from each"
+        " of --parents, without a parent, without fine-tuning, with snapping, and with 1 to 5 annotated frames",
+    )  # fmt: skip
     group.add_argument(
         "--parents",
         metavar="lite,FILE",
@@ -78,11 +97,16 @@ def add_verbs(verbs: Any) -> None:
         help="parents that ours starts from (default: lite)",
     )
     group.add_argument(
-        "--frames", metavar="1,2,4", type=whole_numbers, default=(1, 2, 4),
-        help="numbers of annotated frames, spread over those with truth; 1 is the first (default: 1,2,4)",
+        "--frames", metavar="1,2,4", type=whole_numbers,
+        help="numbers of annotated frames, spread over those with truth; 1 is the first (default: 1,2,4;"
+        " of --ablations: 1,2,3,4,5)",
     )  # fmt: skip
     group.add_argument("--seeds", metavar="0,1,2", type=whole_numbers, default=(0,), help="default: 0")
     group.add_argument("--steps", metavar="N", type=at_least(1), help="fine-tuning steps in place of the quality's own")
+    group.add_argument(
+        "--pictures", metavar="DIR", type=Path,
+        help="draw the frames of lowest J of each measurement made now; mind whether the movies may be shown",
+    )  # fmt: skip
     add_machine(parser)
     add_reporting(parser, force="start over instead of going on with the table, and overwrite the --json file")
     parser.set_defaults(run=benchmark)
@@ -90,7 +114,8 @@ def add_verbs(verbs: Any) -> None:
 
 def benchmark(given: argparse.Namespace, console: Console) -> int:
     """Measure what the table lacks, then print the summary; 1 if a measurement failed."""
-    from napari_osvos.benchmark import BenchmarkMovie, plan, read_movies
+    from napari_osvos.benchmark_movies import BenchmarkMovie, read_movies
+    from napari_osvos.benchmark_plots import write_plots
     from napari_osvos.benchmark_table import read_table, to_markdown, write_markdown
 
     check_ending("-o", given.output, [".csv"])
@@ -102,16 +127,7 @@ def benchmark(given: argparse.Namespace, console: Console) -> int:
     movies += [BenchmarkMovie.from_pair(pair, given.border, given.instances, given.stable_ids) for pair in given.pairs]
     if not movies:
         raise ValueError("There is nothing to measure; name pairs MOVIE:TRUTH or a --list (see benchmark --help).")
-    cells = plan(
-        movies,
-        methods=given.methods,
-        parents=given.parents,
-        counts=given.frames,
-        seeds=given.seeds,
-        device=given.device,
-        threads=given.threads or default_threads(),
-        steps=given.steps,
-    )
+    cells = _planned(given, movies, console)
     if given.force:
         given.output.unlink(missing_ok=True)
     try:
@@ -122,28 +138,72 @@ def benchmark(given: argparse.Namespace, console: Console) -> int:
         ) from None
     rows = read_table(given.output)
     write_markdown(summary, rows)
-    report.add(table=str(given.output), failed=failed, rows=rows)
+    plots = write_plots(given.output, rows)
+    report.add(table=str(given.output), failed=failed, rows=rows, plots=[str(path) for path in plots])
     report.write(given.json)
     console.show(to_markdown(rows))
+    if plots:
+        console.say(f"plots: {', '.join(str(path) for path in plots)}")
     return 1 if failed else 0
+
+
+def _planned(given: argparse.Namespace, movies: Sequence[BenchmarkMovie], console: Console) -> list[Cell]:
+    from napari_osvos.baseline_convpaint import missing_convpaint
+    from napari_osvos.benchmark_methods import available_methods
+    from napari_osvos.benchmark_plan import ABLATION_COUNTS, plan, plan_ablations
+
+    settings = {
+        "parents": given.parents,
+        "seeds": given.seeds,
+        "device": given.device,
+        "threads": given.threads or default_threads(),
+        "steps": given.steps,
+        "pictures": "" if given.pictures is None else str(given.pictures),
+    }
+    if given.ablations:
+        qualities = given.methods or ("balanced",)
+        return plan_ablations(movies, qualities=qualities, counts=given.frames or ABLATION_COUNTS, **settings)
+    methods = given.methods or _METHODS
+    if _ALL in methods:
+        methods = available_methods()
+        if missing_convpaint():
+            console.say(f"{PROGRAM}: warning: {missing_convpaint()}")
+    return plan(movies, methods=methods, counts=given.frames or (1, 2, 4), **settings)
 
 
 def _measure(cells: Sequence[Cell], table: Path, summary: Path, console: Console) -> int:
     """Measure what the table lacks, keeping table and summary up to date, and return how many measurements failed."""
-    from napari_osvos.benchmark import describe, pending, run
+    from napari_osvos.benchmark import pending, run
+    from napari_osvos.benchmark_plan import describe
     from napari_osvos.benchmark_table import read_table, write_markdown
 
-    began = time.perf_counter()
-    total, failed = len(pending(cells, read_table(table))), 0
+    todo = pending(cells, read_table(table))
+    clock, failed, total = _Clock(), 0, len(todo)
     for done, (cell, row) in enumerate(run(cells, table), start=1):
+        left = clock.left(cell, todo[done:])
         if isinstance(row, RuntimeError):
             failed += 1
             console.error(str(row))
             continue
         seconds = f"{float(row['adapt_s']):.1f} s + {float(row['predict_s']):.1f} s"
-        left = (time.perf_counter() - began) / done * (total - done)
         scores = ", ".join(f"{name} {float(row[name]):.3f}" for name in ("J", "SEG", "TRA") if row[name])
         measured = f"{scores}, {seconds}, {row['peak_memory_mb']} MB"
         console.say(f"{done}/{total} {describe(cell)}: {measured}; about {duration(left)} left")
         write_markdown(summary, read_table(table))
     return failed
+
+
+class _Clock:
+    """Tells how long the rest will take: as long as the same method took so far, or the mean of all."""
+
+    def __init__(self) -> None:
+        self._mark = time.perf_counter()
+        self._took: dict[str, list[float]] = {}
+
+    def left(self, measured: Cell, rest: Sequence[Cell]) -> float:
+        """Return the seconds left, now that a cell has been measured."""
+        now = time.perf_counter()
+        self._took.setdefault(measured.method, []).append(now - self._mark)
+        self._mark = now
+        overall = mean(seconds for took in self._took.values() for seconds in took)
+        return sum(mean(self._took.get(cell.method, [overall])) for cell in rest)

@@ -1,0 +1,172 @@
+"""The methods of the benchmark: their names, and how each is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_osvos.baseline_convpaint import Convpaint, missing_convpaint
+from napari_osvos.baseline_flow import OpticalFlow
+from napari_osvos.baseline_forest import RandomForest
+from napari_osvos.baseline_otsu import Otsu
+from napari_osvos.baselines import Baseline, NearestMask
+from napari_osvos.config import QUALITIES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_osvos.annotations import Annotations
+    from napari_osvos.benchmark_cell import Cell
+    from napari_osvos.clip import Clip
+    from napari_osvos.labelling import LabelMeaning
+    from napari_osvos.parent import ParentNetwork
+    from napari_osvos.segmenter import Segmenter
+
+NEAREST, OTSU, FLOW, FOREST, CONVPAINT = "nearest-mask", "otsu", "optical-flow", "random-forest", "convpaint"
+UNET, UNET_SAME_SECONDS = "unet", "unet-same-seconds"
+TIMED = "balanced"
+"""The method whose seconds `UNET_SAME_SECONDS` gets."""
+BASELINES = (NEAREST, OTSU, FLOW, FOREST, CONVPAINT, UNET, UNET_SAME_SECONDS)
+"""What knows no parent."""
+PARENT_ALONE = "parent-alone"
+NO_PARENT, SNAPPED = "-no-parent", "-snapped"
+METHODS = (
+    *QUALITIES,
+    *(quality + NO_PARENT for quality in QUALITIES),
+    *(quality + SNAPPED for quality in QUALITIES),
+    PARENT_ALONE,
+    *BASELINES,
+)
+"""A quality is ours with the parent; ``-no-parent`` starts from random weights, ``-snapped`` snaps the masks."""
+UNTRAINED = (NEAREST, OTSU, FLOW, FOREST, CONVPAINT, PARENT_ALONE)
+"""What makes no updates of a network."""
+NOT_RANDOM = (NEAREST, OTSU, FLOW, PARENT_ALONE)
+"""What is the same with every seed."""
+
+
+def available_methods() -> tuple[str, ...]:
+    """Return what a user might choose, as far as it is installed: all but what is there for the ablations."""
+    chosen = [*BASELINES, *QUALITIES, TIMED + NO_PARENT]
+    return tuple(method for method in chosen if method != CONVPAINT or not missing_convpaint())
+
+
+def check_methods(methods: Sequence[str]) -> None:
+    """Make sure that there are methods of these names, and that they are installed.
+
+    Raises
+    ------
+    ValueError
+        If not.
+    """
+    unknown = [method for method in methods if method not in METHODS]
+    if unknown:
+        raise ValueError(f"There is no method {unknown[0]!r}; there are {', '.join(METHODS)}.")
+    if CONVPAINT in methods and missing_convpaint():
+        raise ValueError(missing_convpaint())
+
+
+def make_method(cell: Cell) -> tuple[Baseline, str]:
+    """Return the method of a cell, ready to fit, and the device that it computes on in words."""
+    if cell.method == NEAREST:
+        return NearestMask(), "CPU"
+    if cell.method == OTSU:
+        return Otsu(cell.instances), "CPU"
+    if cell.method == FLOW:
+        return OpticalFlow(), "CPU"
+    if cell.method == FOREST:
+        return RandomForest(cell.seed, cell.threads, instances=cell.instances), "CPU"
+    if cell.method == CONVPAINT:
+        convpaint = Convpaint(cell.seed, instances=cell.instances)
+        return convpaint, f"CPU, {convpaint.features} features"
+    import torch
+
+    from napari_osvos.device import describe_device, resolve_device
+
+    torch.set_num_threads(cell.threads)
+    device = resolve_device(cell.device)
+    method: Baseline = ParentAlone(cell, device) if cell.method == PARENT_ALONE else Ours(cell, device)
+    return method, describe_device(device)
+
+
+class Segmenting:
+    """A segmenter behind the face of a baseline."""
+
+    segmenter: Segmenter
+
+    def fit(self, clip: Clip, annotations: Annotations) -> None:
+        """Make the segmenter."""
+        raise NotImplementedError
+
+    @property
+    def meaning(self) -> LabelMeaning | None:
+        """By what labels are made of foreground."""
+        return self.segmenter.meaning
+
+    @meaning.setter
+    def meaning(self, meaning: LabelMeaning | None) -> None:
+        assert meaning is not None
+        self.segmenter.meaning = meaning
+
+    def iter_labels(self, clip: Clip, frames: Sequence[int] | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Predict."""
+        return self.segmenter.iter_labels(clip, frames=frames)
+
+
+class Ours(Segmenting):
+    """Fine-tuning and its segmenter; the U-Net is trained in the same way."""
+
+    def __init__(self, cell: Cell, device: Any) -> None:
+        from napari_osvos.config import FineTuneConfig
+        from napari_osvos.finetune import FineTuner
+        from napari_osvos.unet import random_unet
+
+        unet = cell.method in (UNET, UNET_SAME_SECONDS)
+        quality = TIMED if unet else cell.method.removesuffix(NO_PARENT).removesuffix(SNAPPED)
+        task = "look-alike" if cell.instances else "auto"
+        config = FineTuneConfig.from_dict(
+            {"quality": quality, "seed": cell.seed, "steps": cell.steps, "seconds": cell.seconds, "task": task}
+        )
+        self._snap = cell.method.endswith(SNAPPED)
+        self._tuner = FineTuner(random_unet(seed=cell.seed) if unet else _parent(cell), config, device=device)
+
+    def fit(self, clip: Clip, annotations: Annotations) -> None:
+        """Fine-tune."""
+        self.segmenter = self._tuner.fit(clip, annotations)
+        self.segmenter.config = self.segmenter.config.replace(snap=self._snap)
+
+
+class ParentAlone(Segmenting):
+    """The parent as it is, without fine-tuning: of the annotated frames only the size of their objects is used.
+
+    The frames are rescaled by it as for fine-tuning; what has a probability of a half is foreground.
+    """
+
+    def __init__(self, cell: Cell, device: Any) -> None:
+        self._parent, self._device, self._instances = _parent(cell), device, cell.instances
+
+    def fit(self, clip: Clip, annotations: Annotations) -> None:
+        """Choose the scale."""
+        import numpy as np
+
+        from napari_osvos.config import FineTuneConfig
+        from napari_osvos.labelling import LabelMeaning
+        from napari_osvos.segmenter import Segmenter
+
+        config, diameter = FineTuneConfig(), annotations.object_diameter()
+        zoom = float(np.clip(config.object_diameter / max(diameter, 1.0), 1 / 16, config.largest_zoom))
+        meaning = LabelMeaning("look-alike" if self._instances else "distinct", radius=diameter / 2)
+        self.segmenter = Segmenter(self._parent.net, zoom, device=self._device, meaning=meaning)
+
+
+def _parent(cell: Cell) -> ParentNetwork:
+    """Return the parent that a cell names, or random weights of its size."""
+    from napari_osvos.config import NetworkConfig
+    from napari_osvos.parent import ParentNetwork
+
+    path = Path(cell.parent)
+    parent = ParentNetwork.load(path) if path.is_file() else None
+    if cell.method.endswith(NO_PARENT):
+        network = NetworkConfig.preset(cell.parent) if parent is None else parent.net.config
+        return ParentNetwork.random(network, seed=cell.seed)
+    return parent or ParentNetwork.bundled(cell.parent)

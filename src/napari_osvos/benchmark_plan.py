@@ -1,0 +1,168 @@
+"""What the benchmark is to measure: every combination, or what takes ours apart; and when a finished cell holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from napari_osvos.benchmark_cell import Cell
+from napari_osvos.benchmark_methods import (
+    BASELINES,
+    NO_PARENT,
+    NOT_RANDOM,
+    PARENT_ALONE,
+    SNAPPED,
+    TIMED,
+    UNET_SAME_SECONDS,
+    UNTRAINED,
+    check_methods,
+)
+from napari_osvos.benchmark_movies import BenchmarkMovie
+from napari_osvos.benchmark_table import KEY, text
+from napari_osvos.config import QUALITIES
+from napari_osvos.machine import versions
+
+ABLATION_COUNTS = (1, 2, 3, 4, 5)
+"""Annotated frames of the ablations, as in the paper's table."""
+
+
+def plan(
+    movies: Sequence[BenchmarkMovie],
+    *,
+    methods: Sequence[str],
+    parents: Sequence[str] = ("lite",),
+    counts: Sequence[int] = (1, 2, 4),
+    seeds: Sequence[int] = (0,),
+    device: str = "auto",
+    threads: int = 1,
+    steps: int | None = None,
+    pictures: str = "",
+) -> list[Cell]:
+    """Return every cell to measure, movie by movie, in the order of the methods.
+
+    What has nothing random in it is measured with the first seed alone. ``-snapped`` is left out where objects are told
+    apart, since only masks of one object or class are snapped. ``unet-same-seconds`` comes after ``balanced``.
+
+    Raises
+    ------
+    ValueError
+        If a method is unknown or not installed, or a count is below 1.
+    """
+    check_methods(methods)
+    if min(counts, default=1) < 1:
+        raise ValueError(f"{min(counts)} annotated frames are not possible; at least 1 is needed.")
+    of_all: dict[str, Any] = {"device": device, "threads": threads, "pictures": pictures}
+    cells = []
+    for movie in movies:
+        of_movie: dict[str, Any] = {
+            "movie": movie.name,
+            "clip": str(movie.movie),
+            "truth": str(movie.truth),
+            "border": movie.border,
+            "skip_frames": movie.skip_frames,
+            "instances": movie.instances,
+            "tracks": movie.tracks,
+            "group": movie.group,
+        }
+        for n in counts:
+            for method in sorted(methods, key=lambda name: name == UNET_SAME_SECONDS):
+                if movie.instances and method.endswith(SNAPPED):
+                    continue
+                for parent in ("",) if method in BASELINES else parents:
+                    for seed in seeds[:1] if method in NOT_RANDOM else seeds:
+                        of_cell: dict[str, Any] = {
+                            "method": method,
+                            "parent": parent,
+                            "n_annotated": n,
+                            "seed": seed,
+                            "steps": None if method in UNTRAINED else steps,
+                            "timed_by": parents[0] if method == UNET_SAME_SECONDS else "",
+                        }
+                        cells.append(Cell(**of_movie, **of_cell, **of_all))
+    return cells
+
+
+def plan_ablations(
+    movies: Sequence[BenchmarkMovie],
+    *,
+    qualities: Sequence[str] = (TIMED,),
+    parents: Sequence[str] = ("lite",),
+    counts: Sequence[int] = ABLATION_COUNTS,
+    **settings: Any,
+) -> list[Cell]:
+    """Return what takes ours apart, as the tables of the paper do.
+
+    With the fewest annotated frames: every quality from the first parent (J against seconds), each of `qualities` from
+    every parent (such as parents trained on 100, 200 and all images), from random weights, and with its masks snapped,
+    and the parents without fine-tuning. With the other numbers of annotated frames: each of `qualities` from the first
+    parent.
+
+    Parameters
+    ----------
+    qualities
+        What is taken apart, of `napari_osvos.config.QUALITIES`.
+    movies, parents, counts, settings
+        As for `plan`.
+
+    Raises
+    ------
+    ValueError
+        As `plan`, and if something is no quality.
+    """
+    odd = [name for name in qualities if name not in QUALITIES]
+    if odd:
+        raise ValueError(f"{odd[0]!r} is no quality that can be taken apart; there are {', '.join(QUALITIES)}.")
+    fewest, more = min(counts, default=1), [n for n in counts if n != min(counts)]
+    from_each = plan(movies, methods=[PARENT_ALONE, *qualities], parents=parents, counts=[fewest], **settings)
+    parts = [quality + part for quality in qualities for part in (NO_PARENT, SNAPPED)]
+    from_first = plan(movies, methods=[*parts, *QUALITIES], parents=parents[:1], counts=[fewest], **settings)
+    against_frames = plan(movies, methods=qualities, parents=parents[:1], counts=more, **settings)
+    return list(dict.fromkeys([*from_each, *from_first, *against_frames]))
+
+
+def timer(cell: Cell) -> Cell | None:
+    """Return the cell whose seconds a cell gets, None where it needs none."""
+    return replace(cell, method=TIMED, parent=cell.timed_by, timed_by="") if cell.timed_by else None
+
+
+def fingerprint(cell: Cell) -> str:
+    """Return 12 hexadecimal digits that change when a finished cell no longer holds.
+
+    That is when the weights of the parent, the program's version, border, skipped frames, device or paths change, when
+    objects or tracks are scored that were not before, or when the cell that lends its seconds no longer holds.
+    """
+    digest = hashlib.sha256()
+    digest.update(
+        repr(
+            (versions()["napari-osvos"], cell.border, tuple(cell.skip_frames), cell.device, cell.clip, cell.truth)
+        ).encode()
+    )
+    if cell.instances:  # cells without are those of tables that knew none
+        digest.update(f"instances, tracks {cell.tracks}".encode())
+    lender = timer(cell)
+    if lender is not None:
+        digest.update(f"seconds of {fingerprint(lender)}".encode())
+    if cell.parent and not cell.method.endswith(NO_PARENT):
+        file = Path(cell.parent)
+        if not file.is_file():
+            file = Path(str(resources.files("napari_osvos") / "parents" / f"{cell.parent}.safetensors"))
+        if file.is_file():
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def identify(cell: Cell) -> tuple[str, ...]:
+    """Return the `KEY` of a cell as the table holds it."""
+    values = {**asdict(cell), "fingerprint": fingerprint(cell)}
+    return tuple(text(values[name]) for name in KEY)
+
+
+def describe(cell: Cell) -> str:
+    """Return a cell in words."""
+    start = f" from {cell.parent}" if cell.parent and not cell.method.endswith(NO_PARENT) else ""
+    frames = "1 frame" if cell.n_annotated == 1 else f"{cell.n_annotated} frames"
+    return f"{cell.movie}, {cell.method}{start}, {frames}, seed {cell.seed}"

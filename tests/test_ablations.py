@@ -1,0 +1,101 @@
+"""What takes ours apart: no parent, no fine-tuning, snapping, more frames, other parents; and equal seconds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from toy_files import ToyFiles, write_toy_files
+
+from napari_osvos.benchmark import run
+from napari_osvos.benchmark_cell import measure
+from napari_osvos.benchmark_movies import BenchmarkMovie
+from napari_osvos.benchmark_plan import fingerprint, identify, plan, plan_ablations
+from napari_osvos.benchmark_table import COLUMNS, KEY, read_table, write_table
+from napari_osvos.cli import main
+from napari_osvos.config import QUALITIES
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> ToyFiles:
+    return write_toy_files(tmp_path)
+
+
+def test_the_ablations_are_planned_once_each(toy: ToyFiles) -> None:
+    movies = [
+        BenchmarkMovie("swan", toy.movie, toy.truth),
+        BenchmarkMovie("cells", toy.movie, toy.truth, instances=True),
+    ]
+    cells = plan_ablations(movies, parents=["lite", "vgg16"])
+    assert len({identify(cell) for cell in cells}) == len(cells)
+    of_swan = Counter((c.method, c.parent) for c in cells if c.movie == "swan" and c.n_annotated == 1)
+    assert set(of_swan) == {
+        *((quality, "lite") for quality in QUALITIES),
+        ("balanced", "vgg16"),
+        ("parent-alone", "lite"),
+        ("parent-alone", "vgg16"),
+        ("balanced-no-parent", "lite"),
+        ("balanced-snapped", "lite"),
+    }
+    assert set(of_swan.values()) == {1}
+    more = {(c.method, c.parent, c.n_annotated) for c in cells if c.n_annotated > 1}
+    assert more == {("balanced", "lite", n) for n in (2, 3, 4, 5)}
+    assert not any(c.instances and c.method.endswith("-snapped") for c in cells)  # nothing to snap there
+    with pytest.raises(ValueError, match="'otsu' is no quality"):
+        plan_ablations(movies, qualities=["otsu"])
+
+
+def test_ablations_are_one_command(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    table = toy.folder / "table.csv"
+    movie, facts = BenchmarkMovie("movie", toy.movie, toy.truth), {"device": "cpu", "threads": 1, "steps": 1}
+    planned = plan_ablations([movie], qualities=["fast"], parents=[str(toy.parent)], counts=[1, 2], **facts)
+    # an earlier run ended before the last two kinds
+    before = [cell for cell in planned if cell.method not in ("parent-alone", "fast-snapped")]
+    shown = dict.fromkeys(COLUMNS, "0") | {"n_scored": "3", "n_predicted": "3", "J_frames": ""}
+    write_table(table, [shown | dict(zip(KEY, identify(cell), strict=True)) for cell in before])
+    words = ["benchmark", f"{toy.movie}:{toy.truth}", "-o", str(table), "--threads", "1", "--device", "cpu"]
+    words += ["--parents", str(toy.parent), "--steps", "1", "--ablations", "--methods", "fast", "--frames", "1,2"]
+    assert main(words) == 0, capsys.readouterr().err
+    rows = read_table(table)
+    assert [row["method"] for row in rows if row["version"] != "0"] == ["parent-alone", "fast-snapped"]
+    found = {(row["method"], row["n_annotated"]) for row in rows}
+    assert found == {
+        *((quality, "1") for quality in QUALITIES),
+        ("fast-no-parent", "1"),
+        ("fast-snapped", "1"),
+        ("parent-alone", "1"),
+        ("fast", "2"),
+    }
+
+
+@pytest.mark.parametrize("instances", [False, True])
+def test_the_parent_is_applied_as_it_is(toy: ToyFiles, instances: bool) -> None:
+    movie = BenchmarkMovie("toy", toy.movie, toy.truth, instances=instances)
+    cells = plan([movie], methods=["parent-alone"], parents=[str(toy.parent)], counts=[1], seeds=[0, 1], steps=3)
+    (cell,) = cells  # no step and no seed has a say in it
+    measured = measure(cell)
+    assert measured["updates"] is None
+    assert 0 <= measured["J"] <= 1
+
+
+def test_a_unet_gets_the_seconds_that_ours_took(toy: ToyFiles) -> None:
+    movie = BenchmarkMovie("toy", toy.movie, toy.truth)
+    settings = {"parents": [str(toy.parent)], "counts": [1], "device": "cpu", "steps": 4}
+    alone = plan([movie], methods=["unet-same-seconds"], **settings)
+    ((_, refused),) = run(alone, toy.folder / "table.csv")
+    assert isinstance(refused, RuntimeError)
+    assert "needs the seconds of 'balanced'" in str(refused)
+
+    cells = plan([movie], methods=["unet-same-seconds", "balanced"], **settings)
+    assert [cell.method for cell in cells] == ["balanced", "unet-same-seconds"]
+    rows = [row for _, row in run(cells, toy.folder / "table.csv") if isinstance(row, dict)]
+    ours, unet = rows
+    assert (ours["updates"], unet["parent"]) == ("4", "")
+    assert int(unet["updates"]) >= 1
+    # an update that has begun is ended
+    assert float(unet["train_s"]) > 0.9 * float(ours["train_s"])
+
+    before = fingerprint(cells[1])
+    toy.parent.write_bytes(b"other weights")
+    assert fingerprint(cells[1]) != before  # other weights of ours take other seconds

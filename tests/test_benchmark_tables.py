@@ -1,0 +1,134 @@
+"""The tables and plots of the benchmark: what is averaged, named and drawn; and that old tables stay readable."""
+
+from __future__ import annotations
+
+import csv
+import runpy
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from napari_osvos.benchmark_plots import write_plots
+from napari_osvos.benchmark_table import COLUMNS, parent_name, read_table, seconds, to_markdown, write_table
+from napari_osvos.config import NetworkConfig
+from napari_osvos.parent import ParentNetwork
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+
+
+def _row(**values: str) -> dict[str, str]:
+    row = dict.fromkeys(COLUMNS, "")
+    shown = {"J": "0.9", "F": "0.8", "F2px": "0.7", "adapt_s": "5", "predict_s": "6", "n_scored": "3"}
+    fixed = {"movie": "toy", "n_annotated": "1", "threads": "2", "version": "1.0", "device_name": "CPU", "seed": "0"}
+    return row | shown | fixed | {"peak_memory_mb": "500"} | values
+
+
+def test_the_summary_averages_over_seeds() -> None:
+    rows = [
+        _row(method="fast", parent="lite", J="0.9"),
+        _row(method="fast", parent="lite", J="0.8", seed="1"),
+        _row(method="nearest-mask", J="0.5", adapt_s="0"),
+    ]
+    summary = to_markdown(rows)
+    assert "| fast | 0.850 ± 0.071 |" in summary
+    assert "| nearest-mask | 0.500 |" in summary
+    assert "| 1 | nearest-mask | 0.500 | 0.800 | 0.700 | 0.0 | 2.00 | 500 |" in summary  # 6 s for 3 frames
+    assert "seeds 0, 1." in summary
+
+
+def test_the_summary_shows_objects_where_there_are_any() -> None:
+    scores = {"SEG": "0.75", "DET": "0.98", "TRA": "0.97", "F1_50": "0.95", "F1_75": "0.8", "link_s": "0.4"}
+    rows = [
+        _row(movie="cells", method="fast", parent="lite", n_predicted="4", **scores),
+        _row(movie="cells", method="nearest-mask"),
+        _row(movie="swan", method="fast", parent="lite"),
+    ]
+    summary = to_markdown(rows)
+    assert "## SEG, 1 annotated frame\n\n| method | cells |\n|---|---|\n| fast | 0.750 |\n\n" in summary
+    fast = "0.900 | 0.800 | 0.700 | 0.750 | 0.980 | 0.970 | 0.950 | 0.800 | 5.0 | 1.50 | 0.100 | 500 |"
+    assert f"| 1 | fast | {fast}" in summary  # 6 s and 0.4 s for the 4 frames that were predicted
+    assert "| 1 | fast | 0.900 | 0.800 | 0.700 | 5.0 | 2.00 | 500 |" in summary  # the swan
+
+
+def test_the_summary_tells_parents_and_step_numbers_apart() -> None:
+    rows = [_row(method="fast", parent="lite"), _row(method="fast", parent="vgg16", steps="7")]
+    summary = to_markdown(rows)
+    assert "| fast (lite) |" in summary
+    assert "| fast (vgg16), 7 steps |" in summary
+    assert "Nothing has been measured yet." in to_markdown([])
+
+
+def test_the_card_of_a_parent_shows_what_the_benchmark_measured(tmp_path: Path) -> None:
+    script = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "bundle_parent.py"))
+    write_table(
+        tmp_path / "table.csv", [dict.fromkeys(COLUMNS, "") | {"movie": "a", "n_annotated": "2", "adapt_s": "7"}]
+    )
+    parent = ParentNetwork.random(NetworkConfig.tiny())
+    parent.card |= {"sets": {}, "recipe": {}, "curve": []}
+    lines = script["model_card"](parent, 10, read_table(tmp_path / "table.csv")).splitlines()
+    assert "| movie | method | n_annotated | seed | J | F | F2px | adapt_s |" in lines
+    assert "| a |  | 2 |  |  |  |  | 7 |" in lines
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+    rows = [_row(method="fast"), _row(method="best", device_name='GPU, "fast", bfloat16')]
+    write_table(tmp_path / "table.csv", rows)
+    assert read_table(tmp_path / "table.csv") == rows
+    with open(tmp_path / "table.csv", newline="") as stream:
+        assert tuple(next(csv.reader(stream))) == COLUMNS
+
+
+# -- means over movies -----------------------------------------------------------------------
+
+
+def test_a_group_counts_as_one_movie() -> None:
+    rows = [
+        _row(movie="cells", method="fast", J="0.9"),
+        _row(movie="swan", method="fast", J="0.6", group="DAVIS"),
+        _row(movie="dog", method="fast", J="0.4", group="DAVIS"),
+        _row(movie="cells", method="otsu", J="0.5"),
+    ]
+    summary = to_markdown(rows)
+    assert "| method | cells | swan | dog | mean of DAVIS | mean |" in summary
+    assert "| fast | 0.900 | 0.600 | 0.400 | 0.500 | 0.700 |" in summary
+    assert "| otsu | 0.500 |  |  |  |  |" in summary  # no mean of what was not measured on all
+
+
+def test_parents_have_short_names() -> None:
+    assert parent_name("lite") == "lite"
+    assert parent_name("/somewhere/parent-100/parent.safetensors") == "parent-100"
+    assert parent_name("/somewhere/mine.safetensors") == "mine"
+
+
+# -- old tables ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.csv")), ids=lambda path: path.stem)
+def test_committed_tables_stay_readable(path: Path) -> None:
+    with open(path, newline="") as stream:
+        if "fingerprint" not in next(csv.reader(stream)):
+            pytest.skip("no table of the benchmark")
+    rows = read_table(path)
+    assert rows
+    assert all(seconds(row) > 0 for row in rows if row["method"] != "nearest-mask")
+    assert f"| {rows[0]['method']}" in to_markdown(rows)
+
+
+# -- plots -----------------------------------------------------------------------------------
+
+
+def test_plots_show_what_there_is(tmp_path: Path) -> None:
+    rows = [
+        _row(method=method, parent=parent, n_annotated=n, seed=seed, annotated_frames="0", J_frames=per_frame)
+        for method, parent in (("fast", "lite"), ("best", "lite"), ("otsu", ""))
+        for n in ("1", "2")
+        for seed, per_frame in (("0", "1:0.9 2:0.8 3:1"), ("1", ""))
+    ]
+    written = write_plots(tmp_path / "table.csv", rows)
+    assert [path.name for path in written] == ["table_frames.png", "table_seconds.png", "table_time.png"]
+    for path in written:
+        with Image.open(path) as picture:
+            assert picture.width > 400
+    assert [p.name for p in write_plots(tmp_path / "old.csv", [_row(method="fast")])] == ["old_seconds.png"]
+    assert write_plots(tmp_path / "empty.csv", []) == []
