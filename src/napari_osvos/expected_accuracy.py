@@ -62,17 +62,18 @@ def expected_accuracy(held_out: HeldOutScore, frames: NDArray[np.float64]) -> Ex
     accuracy = ExpectedAccuracy(float(frames.mean()), low, high, source=held_out.source)
     if not sum(held_out.wanted):
         return accuracy
-    f1 = 2 * sum(held_out.matched) / (sum(held_out.found) + sum(held_out.wanted))
-    spread = _spread(2.0 * np.array(held_out.matched), np.add(held_out.found, held_out.wanted).astype(float))
-    f1_low, f1_high = _range(np.array([f1]), spread)
-    return ExpectedAccuracy(accuracy.j, low, high, f1, f1_low, f1_high, held_out.source)
+    pairs, counts = 2.0 * np.array(held_out.matched), np.add(held_out.found, held_out.wanted).astype(float)
+    f1 = float(pairs.sum() / counts.sum())
+    # half an object more on either side: of three objects found, all three say less than of three hundred
+    f1_low, f1_high = _range(np.array([(pairs.sum() + 0.5) / (counts.sum() + 1)]), _spread(pairs, counts))
+    return ExpectedAccuracy(accuracy.j, low, high, f1, min(f1_low, f1), max(f1_high, f1), held_out.source)
 
 
 def _spread(above: NDArray[np.float64], below: NDArray[np.float64]) -> float:
     """Return the standard deviation of the logit of sum(above) / sum(below), blocks drawn with replacement."""
     rng = np.random.default_rng(0)
     drawn = rng.integers(len(above), size=(BOOTSTRAPS, len(above)))
-    return float(logit(above[drawn].sum(1) / np.maximum(below[drawn].sum(1), 1e-9)).std())
+    return float(logit((above[drawn].sum(1) + 0.5) / (below[drawn].sum(1) + 1)).std())
 
 
 def _range(values: NDArray[np.float64], sampling: float) -> tuple[float, float]:
