@@ -226,5 +226,5 @@ def _small_mask(labels: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
 
 
 def _similarity(mask: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    union = int(np.bitwise_count(mask | other).sum())
-    return int(np.bitwise_count(mask & other).sum()) / union if union else 1.0
+    union = int(np.unpackbits(mask | other).sum())
+    return int(np.unpackbits(mask & other).sum()) / union if union else 1.0
