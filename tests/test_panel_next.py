@@ -64,13 +64,15 @@ def finish_round(panel: Any, labels: np.ndarray, order: tuple[int, ...] = (4, 2)
     wish = Wish(movie=movie, session=panel.keeper.session, frames={0: labels[0]})
     layers = RoundLayers(panel.next_part.desk._viewer, movie, number, False, wish.session.segmenter_path(number).parent)
     run = Run(wish, number, layers, None, "over", task=task)
-    panel.control.begun.emit(run)
+    panel.control.run = run
+    panel.control.state_changed.emit("filling")
     for t, frame in enumerate(labels):
         layers.write(t, frame)
     layers.finish()
     run.confidences = {t: 0.95 - 0.02 * t for t in range(len(labels))}
     run.suggestions = tuple(Suggestion(t, 0.5, 0.6, UNLIKE if t == order[0] else UNCERTAIN) for t in order)
     run.expected_accuracy = ExpectedAccuracy(0.93, 0.9, 0.95, 0.96, 0.93, 0.98, "8 blocks of frame 0")
+    panel.control.run = None
     panel.control.state_changed.emit("idle")
     panel.control.ended.emit(run)
     return run

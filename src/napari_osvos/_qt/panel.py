@@ -133,7 +133,11 @@ class Panel(QWidget):
         )
         # what has to end even if Qt takes the panel down without a word, as when the window is destroyed
         self.destroyed.connect(_Farewell(self))
-        QTimer.singleShot(0, self.bridge.engine.start)
+        QTimer.singleShot(0, self._start_engine)
+
+    def _start_engine(self) -> None:
+        if not self._closed:  # at once after it was opened, even
+            self.bridge.engine.start()
 
     def sizeHint(self) -> QSize:
         """A width at which nothing is cropped."""
