@@ -16,6 +16,8 @@ from napari_osvos.benchmark_table import COLUMNS, KEY, read_table, write_table
 from napari_osvos.cli import main
 from napari_osvos.config import QUALITIES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def toy(tmp_path: Path) -> ToyFiles:

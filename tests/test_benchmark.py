@@ -21,6 +21,8 @@ from napari_osvos.benchmark_table import COLUMNS, NEWER, read_table
 from napari_osvos.cli import main
 from napari_osvos.writing import write_labels
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ["--threads", "1", "--device", "cpu"]
 
 

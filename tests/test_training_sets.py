@@ -23,6 +23,8 @@ from napari_osvos.stored_source import StoredSource
 from napari_osvos.training_images import read_movie, read_training_set
 from napari_osvos.training_sets import TrainingSet, find_training_sets
 
+pytestmark = pytest.mark.slow
+
 RECIPE = ParentConfig(network="tiny", steps=4, crops=2, crop_size=32, object_diameter=16.0, simulated_share=0.0)
 
 
