@@ -162,25 +162,35 @@ def test_a_preview_holds_nothing_out() -> None:
     assert HeldOutScore.of(segmenter.provenance) is None
 
 
-def test_a_frame_that_is_new_to_a_segmenter_is_measured_before_it_is_learned() -> None:
+def test_where_a_segmenter_is_continued_paint_of_new_frames_is_held_out() -> None:
     labels = _discs()
     movie = (60 + 120 * (labels > 0))[None].repeat(3, 0)
     movie[1:] = movie[1:, ::-1]
     clip = Clip(movie.astype(np.uint8), name="discs")
     truth = np.stack([labels, labels[::-1], labels[::-1]])
-    config = quick(steps=30, task="look-alike", quality="fast")
+    few = np.where(labels == 1, 1, 0)[None].repeat(3, 0)
 
-    def learn(start: object, frames: tuple[int, ...]) -> Segmenter:
+    def learn(start: object, frames: tuple[int, ...], paint: np.ndarray = truth, quality: str = "fast") -> Segmenter:
+        config = quick(steps=10, task="look-alike", quality=quality)
         tuner = FineTuner(start, config, device="cpu", augment=VARIED)  # type: ignore[arg-type]
-        return tuner.fit(clip, Annotations.from_labels(truth, frames=frames))
+        return tuner.fit(clip, Annotations.from_labels(paint, frames=frames))
 
     first = learn(tiny_parent(), (0,))
-    again, more = learn(first, (0,)), learn(first, (0, 2))
-    scores = [HeldOutScore.of(one.provenance) for one in (first, again, more)]
-    assert scores[0] is not None
-    assert scores[1] == scores[0]  # nothing new was painted
-    assert scores[2] is not None
-    assert scores[2].source == f"{scores[0].source}, frame 2"
-    assert len(scores[2].union) > len(scores[0].union)
-    assert more.provenance["learned_frames"] == [0, 2]
-    assert learn(more, (2,)).provenance["learned_frames"] == [0, 2]
+    scores = [
+        HeldOutScore.of(one.provenance)
+        for one in (
+            first,
+            learn(first, (0,)),
+            learn(first, (0, 2)),
+            learn(first, (2,), few),
+            learn(first, (0, 2), quality="preview"),
+        )
+    ]
+    assert all(scores)
+    before, same, more, little, hasty = (score for score in scores if score is not None)
+    assert same == before  # nothing new was painted
+    assert more.source.endswith("blocks of frame 2")
+    assert little.source == hasty.source == "frame 2"  # measured as a whole before it is learned
+    assert len(hasty.union) > len(more.union)
+    again = learn(learn(first, (0, 2)), (2,))
+    assert again.provenance["learned_frames"] == [0, 2]

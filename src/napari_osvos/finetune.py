@@ -297,7 +297,7 @@ class FineTuner:
     def _hold_out(
         self, clip: Clip, frames: Sequence[PaintedPlane], diameter: float, intensity: IntensityScale
     ) -> HeldOut | None:
-        """Choose what is held out; what an earlier fine-tuning is continued with is measured before it is learned."""
+        """Choose what is held out; where an earlier fine-tuning is continued, of frames that it has not seen."""
         names, start = clip.frame_numbers, self.start
         before = start.provenance if isinstance(start, Segmenter) else {}
         if not isinstance(start, Segmenter) or not is_of_movie(before, clip):
@@ -305,10 +305,14 @@ class FineTuner:
         self._held_out = HeldOutScore.of(before)
         learned = frames_learned_from(before, clip)
         new = {f.frame for f in frames if not f.partial and f.frame not in learned and (f.labels > 0).any()}
-        if new and self.meaning.task == start.meaning.task:
-            held = whole_frames(frames, new, diameter, names)
-            score = self._score(held, frames, intensity, start)
-            self._held_out = score if self._held_out is None else score.joined(self._held_out)
+        if not new or self.meaning.task != start.meaning.task:
+            return None  # all that is painted was learned before
+        held = None
+        if self.config.quality != "preview":
+            held = hold_out([f for f in frames if f.frame in new], diameter, self.config.seed, names)
+        if held is not None:
+            return held.among(frames, new)
+        self._held_out = self._score(whole_frames(frames, new, diameter, names), frames, intensity, start)
         return None
 
     def _score(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,21 @@ class HeldOut:
     blocks: tuple[NDArray[np.int32], ...]
     source: str
 
+    def among(self, planes: Sequence[PaintedPlane], own: Collection[int]) -> HeldOut:
+        """Return the same for all planes: of frames that are not its own nothing is held out.
+
+        Parameters
+        ----------
+        planes : sequence of PaintedPlane
+        own : collection of int
+            Positions of the frames whose planes it was chosen of.
+        """
+        blocks = iter(self.blocks)
+        every = tuple(
+            next(blocks) if plane.frame in own else np.zeros(plane.labels.shape, np.int32) for plane in planes
+        )
+        return HeldOut(tuple(block > 0 for block in every), every, self.source)
+
 
 @dataclass(frozen=True)
 class HeldOutScore:
@@ -71,15 +86,6 @@ class HeldOutScore:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-
-    def joined(self, earlier: HeldOutScore) -> HeldOutScore:
-        """Return the blocks of an earlier measurement and these."""
-        both = {
-            field.name: getattr(earlier, field.name) + getattr(self, field.name)
-            for field in fields(self)
-            if field.name != "source"
-        }
-        return HeldOutScore(f"{earlier.source}, {self.source}", **both)
 
     @classmethod
     def of(cls, provenance: Mapping[str, Any]) -> HeldOutScore | None:
