@@ -16,14 +16,10 @@ SHARE = 0.15
 """Share of the paint that is held out where blocks are."""
 FRAMES_FOR_A_WHOLE = 3
 """From so many annotated frames on, a whole one is held out."""
-PAINTED_BLOCKS = 24
-"""Blocks with paint that there are at least, if they are not to be smaller than `SMALLEST_BLOCK`."""
-SMALLEST_BLOCK = 16
-"""In pixels."""
 FEWEST_BLOCKS = 3
 """From fewer nothing can be said."""
 BLOCK = 2.0
-"""Edge of a block in diameters of an object; at most a sixth of the frame's shorter side."""
+"""Edge of a block in diameters of an object; at most a sixth of the frame's shorter side, at least 16 px."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +135,8 @@ def hold_out(
     blocks: list[NDArray[np.int32]] = []
     count = 0
     for plane in planes:
+        grid = _grid(plane.labels.shape, diameter)
         painted = plane.known & (plane.labels > 0)
-        grid = _grid(painted, diameter)
         weight = np.bincount(grid.ravel(), painted.ravel())
         order = [int(b) for b in rng.permutation(len(weight)) if weight[b] > 0]
         taken: list[int] = []
@@ -175,7 +171,7 @@ def whole_frames(
     """
     areas = tuple(plane.known & (plane.frame in frames) for plane in planes)
     grids = tuple(
-        np.where(area, _grid(area & (plane.labels > 0), diameter), 0) for plane, area in zip(planes, areas, strict=True)
+        np.where(area, _grid(plane.labels.shape, diameter), 0) for plane, area in zip(planes, areas, strict=True)
     )
     return HeldOut(areas, grids, _spell(frames, names))
 
@@ -186,19 +182,13 @@ def _spell(frames: Collection[int], names: Sequence[int] | None) -> str:
     return f"frame{'s' * (len(numbers) > 1)} {' and '.join(numbers)}"
 
 
-def _grid(painted: NDArray[np.bool_], diameter: float) -> NDArray[np.int32]:
-    """Return the number, from 1, of the square block that each pixel lies in, (Y, X) int32.
-
-    Where fewer than `PAINTED_BLOCKS` would hold paint, as of a single large object, blocks are smaller.
-    """
-    height, width = painted.shape
+def _grid(shape: tuple[int, ...], diameter: float) -> NDArray[np.int32]:
+    """Return the number, from 1, of the square block that each pixel lies in, (Y, X) int32."""
+    height, width = shape
     edge = max(16, round(min(BLOCK * diameter, min(height, width) / 6)))
-    while True:
-        rows, columns = np.arange(height) // edge, np.arange(width) // edge
-        grid: NDArray[np.int32] = (rows[:, None] * (columns[-1] + 1) + columns[None] + 1).astype(np.int32)
-        if edge <= SMALLEST_BLOCK or len(np.unique(grid[painted])) >= PAINTED_BLOCKS:
-            return grid
-        edge = max(SMALLEST_BLOCK, edge * 3 // 4)
+    rows, columns = np.arange(height) // edge, np.arange(width) // edge
+    grid: NDArray[np.int32] = (rows[:, None] * (columns[-1] + 1) + columns[None] + 1).astype(np.int32)
+    return grid
 
 
 def score_held_out(
