@@ -104,11 +104,12 @@ def test_parents_have_short_names() -> None:
 # -- old tables ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.csv")), ids=lambda path: path.stem)
+# those of refinement are rounds, which another script writes and reads
+TABLES = [path for path in sorted(RESULTS.glob("*.csv")) if not path.stem.startswith("refinement")]
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
 def test_committed_tables_stay_readable(path: Path) -> None:
-    with open(path, newline="") as stream:
-        if "fingerprint" not in next(csv.reader(stream)):
-            pytest.skip("no table of the benchmark")
     rows = read_table(path)
     assert rows
     assert all(seconds(row) > 0 for row in rows if row["method"] != "nearest-mask")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,14 +90,14 @@ def make_method(cell: Cell) -> tuple[Baseline, str]:
     return method, describe_device(device)
 
 
-class Segmenting:
+class Segmenting(ABC):
     """A segmenter behind the face of a baseline."""
 
     segmenter: Segmenter
 
+    @abstractmethod
     def fit(self, clip: Clip, annotations: Annotations) -> None:
         """Make the segmenter."""
-        raise NotImplementedError
 
     @property
     def meaning(self) -> LabelMeaning | None:
