@@ -106,6 +106,7 @@ def read_paint(given: argparse.Namespace, clip: Clip, report: Report) -> Paint:
         background_label=given.background_label,
         void_label=given.void_label,
     )
+    _check_annotated("--corrected", given.corrected, painted)
     paint = Paint(painted.aligned_to(clip), accepted_positions(painted, clip, given.accepted))
     clip.intensity_range()  # a movie without a finite pixel is found out here, not after training
     report.add(
@@ -114,6 +115,17 @@ def read_paint(given: argparse.Namespace, clip: Clip, report: Report) -> Paint:
         accepted_frames=[clip.frame_numbers[t] for t in paint.accepted],
     )
     return paint
+
+
+def _check_annotated(option: str, numbers: Sequence[int], painted: Annotations) -> None:
+    from napari_osvos.labels import spell
+
+    annotated = [painted.frame_numbers[t] for t in painted.frames]
+    for number in numbers:
+        if number not in annotated:
+            raise ValueError(
+                f"{option} names frame {number}, which is not annotated; the annotated frames are {spell(annotated)}."
+            )
 
 
 def accepted_positions(painted: Annotations, clip: Clip, numbers: Sequence[int]) -> tuple[int, ...]:
@@ -133,15 +145,11 @@ def accepted_positions(painted: Annotations, clip: Clip, numbers: Sequence[int])
     ValueError
         If such a frame is not there, is not annotated, or only in part.
     """
-    from napari_osvos.labels import frame_positions, spell
+    from napari_osvos.labels import frame_positions
 
     places = frame_positions(painted, clip)
-    annotated = [painted.frame_numbers[t] for t in painted.frames]
+    _check_annotated("--accepted", numbers, painted)
     for number in numbers:
-        if number not in annotated:
-            raise ValueError(
-                f"--accepted names frame {number}, which is not annotated; the annotated frames are {spell(annotated)}."
-            )
         t = painted.frame_numbers.index(number)
         if any(painted.is_partial(p) for p in painted if p // painted.depth == t):
             raise ValueError(

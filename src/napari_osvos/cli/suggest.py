@@ -54,9 +54,9 @@ def add_verbs(verbs: Any) -> None:
 def suggest(given: argparse.Namespace, console: Console) -> None:
     """Predict a movie and print which frames to annotate next."""
     report = Report("suggest", given.words)
-    check_ending("--csv", given.csv, [".csv"])
+    check_ending("-o/--csv", given.csv, [".csv"])
     inputs = [path for path in (given.segmenter, given.movie, given.annotations) if path]
-    check_outputs({"--csv": given.csv, "--json": given.json}, inputs=inputs, force=given.force)
+    check_outputs({"-o/--csv": given.csv, "--json": given.json}, inputs=inputs, force=given.force)
     settings_of(given, PredictConfig)  # what is wrong there is said before anything is read
     with report.timing("read"):
         from napari_osvos.segmenter import Segmenter
