@@ -6,15 +6,20 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 from toy_files import ToyFiles, write_toy_files
 
+from napari_osvos.annotations import Annotations
 from napari_osvos.benchmark import run
 from napari_osvos.benchmark_cell import measure
+from napari_osvos.benchmark_methods import make_method
 from napari_osvos.benchmark_movies import BenchmarkMovie
 from napari_osvos.benchmark_plan import fingerprint, identify, plan, plan_ablations
 from napari_osvos.benchmark_table import COLUMNS, KEY, read_table, write_table
 from napari_osvos.cli import main
 from napari_osvos.config import QUALITIES
+from napari_osvos.io import read_clip, read_labels
+from napari_osvos.parent import ParentNetwork
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +42,7 @@ def test_the_ablations_are_planned_once_each(toy: ToyFiles) -> None:
         ("balanced", "vgg16"),
         ("parent-alone", "lite"),
         ("parent-alone", "vgg16"),
+        ("neither", "lite"),
         ("balanced-no-parent", "lite"),
         ("balanced-snapped", "lite"),
     }
@@ -53,22 +59,44 @@ def test_ablations_are_one_command(toy: ToyFiles, capsys: pytest.CaptureFixture[
     movie, facts = BenchmarkMovie("movie", toy.movie, toy.truth), {"device": "cpu", "threads": 1, "steps": 1}
     planned = plan_ablations([movie], qualities=["fast"], parents=[str(toy.parent)], counts=[1, 2], **facts)
     # an earlier run ended before the last two kinds
-    before = [cell for cell in planned if cell.method not in ("parent-alone", "fast-snapped")]
+    before = [cell for cell in planned if cell.method not in ("parent-alone", "neither", "fast-snapped")]
     shown = dict.fromkeys(COLUMNS, "0") | {"n_scored": "3", "n_predicted": "3", "J_frames": ""}
     write_table(table, [shown | dict(zip(KEY, identify(cell), strict=True)) for cell in before])
     words = ["benchmark", f"{toy.movie}:{toy.truth}", "-o", str(table), "--threads", "1", "--device", "cpu"]
     words += ["--parents", str(toy.parent), "--steps", "1", "--ablations", "--methods", "fast", "--frames", "1,2"]
     assert main(words) == 0, capsys.readouterr().err
     rows = read_table(table)
-    assert [row["method"] for row in rows if row["version"] != "0"] == ["parent-alone", "fast-snapped"]
+    assert [row["method"] for row in rows if row["version"] != "0"] == ["parent-alone", "neither", "fast-snapped"]
     found = {(row["method"], row["n_annotated"]) for row in rows}
     assert found == {
         *((quality, "1") for quality in QUALITIES),
         ("fast-no-parent", "1"),
         ("fast-snapped", "1"),
         ("parent-alone", "1"),
+        ("neither", "1"),
         ("fast", "2"),
     }
+
+
+def test_neither_takes_nothing_of_the_parent(toy: ToyFiles) -> None:
+    movie, parents = BenchmarkMovie("movie", toy.movie, toy.truth), [str(toy.parent)]
+    cells = plan([movie], methods=["neither"], parents=parents, counts=[1], seeds=[0, 1])
+    one, other = (make_method(cell)[0] for cell in cells)
+    clip = read_clip(toy.movie)
+    annotations = Annotations.from_labels(read_labels(toy.truth), frames=[0]).aligned_to(clip)
+    for method in (one, other):
+        method.fit(clip, annotations)
+    parent = ParentNetwork.load(toy.parent).net.state_dict()
+    weights = [method.segmenter.net.state_dict() for method in (one, other)]
+    assert not any(torch.equal(weights[0][k], parent[k]) for k in parent if parent[k].ndim == 4)
+    assert not any(torch.equal(weights[0][k], weights[1][k]) for k in parent if parent[k].ndim == 4)
+
+
+def test_the_longest_schedule_of_the_paper_is_a_method(toy: ToyFiles) -> None:
+    movie = BenchmarkMovie("movie", toy.movie, toy.truth)
+    (cell,) = plan([movie], methods=["published-2000x5"], parents=[str(toy.parent)], counts=[1])
+    config = make_method(cell)[0]._tuner.config
+    assert (config.quality, config.planned_steps, config.passes) == ("published", 2000, 5)
 
 
 @pytest.mark.parametrize("instances", [False, True])

@@ -30,20 +30,29 @@ TIMED = "balanced"
 """The method whose seconds `UNET_SAME_SECONDS` gets."""
 BASELINES = (NEAREST, OTSU, FLOW, FOREST, CONVPAINT, UNET, UNET_SAME_SECONDS)
 """What knows no parent."""
-PARENT_ALONE = "parent-alone"
+PARENT_ALONE, NEITHER = "parent-alone", "neither"
 NO_PARENT, SNAPPED = "-no-parent", "-snapped"
+LONG_SCHEDULES: dict[str, dict[str, Any]] = {"published-2000x5": {"quality": "published", "steps": 2000, "passes": 5}}
+"""Schedules of the paper that are no quality of their own; seldom worth their hours."""
 METHODS = (
     *QUALITIES,
+    *LONG_SCHEDULES,
     *(quality + NO_PARENT for quality in QUALITIES),
     *(quality + SNAPPED for quality in QUALITIES),
     PARENT_ALONE,
+    NEITHER,
     *BASELINES,
 )
 """A quality is ours with the parent; ``-no-parent`` starts from random weights, ``-snapped`` snaps the masks."""
-UNTRAINED = (NEAREST, OTSU, FLOW, FOREST, CONVPAINT, PARENT_ALONE)
+UNTRAINED = (NEAREST, OTSU, FLOW, FOREST, CONVPAINT, PARENT_ALONE, NEITHER)
 """What makes no updates of a network."""
 NOT_RANDOM = (NEAREST, OTSU, FLOW, PARENT_ALONE)
 """What is the same with every seed."""
+
+
+def knows_parent(method: str) -> bool:
+    """Whether the weights of a parent have a part in a method."""
+    return method not in (*BASELINES, NEITHER) and not method.endswith(NO_PARENT)
 
 
 def available_methods() -> tuple[str, ...]:
@@ -86,7 +95,8 @@ def make_method(cell: Cell) -> tuple[Baseline, str]:
 
     torch.set_num_threads(cell.threads)
     device = resolve_device(cell.device)
-    method: Baseline = ParentAlone(cell, device) if cell.method == PARENT_ALONE else Ours(cell, device)
+    alone = cell.method in (PARENT_ALONE, NEITHER)
+    method: Baseline = ParentAlone(cell, device) if alone else Ours(cell, device)
     return method, describe_device(device)
 
 
@@ -125,9 +135,10 @@ class Ours(Segmenting):
         unet = cell.method in (UNET, UNET_SAME_SECONDS)
         quality = TIMED if unet else cell.method.removesuffix(NO_PARENT).removesuffix(SNAPPED)
         task = "look-alike" if cell.instances else "auto"
-        config = FineTuneConfig.from_dict(
-            {"quality": quality, "seed": cell.seed, "steps": cell.steps, "seconds": cell.seconds, "task": task}
-        )
+        schedule = LONG_SCHEDULES.get(cell.method, {"quality": quality})
+        if cell.steps is not None:
+            schedule = {**schedule, "steps": cell.steps}
+        config = FineTuneConfig.from_dict({"seed": cell.seed, "seconds": cell.seconds, "task": task, **schedule})
         self._snap = cell.method.endswith(SNAPPED)
         self._tuner = FineTuner(random_unet(seed=cell.seed) if unet else _parent(cell), config, device=device)
 
@@ -138,7 +149,7 @@ class Ours(Segmenting):
 
 
 class ParentAlone(Segmenting):
-    """The parent as it is, without fine-tuning: of the annotated frames only the size of their objects is used.
+    """The parent, or random weights, without fine-tuning: of the annotated frames only the size of objects is used.
 
     The frames are rescaled by it as for fine-tuning; what has a probability of a half is foreground.
     """
@@ -167,7 +178,7 @@ def _parent(cell: Cell) -> ParentNetwork:
 
     path = Path(cell.parent)
     parent = ParentNetwork.load(path) if path.is_file() else None
-    if cell.method.endswith(NO_PARENT):
+    if not knows_parent(cell.method):
         network = NetworkConfig.preset(cell.parent) if parent is None else parent.net.config
         return ParentNetwork.random(network, seed=cell.seed)
     return parent or ParentNetwork.bundled(cell.parent)

@@ -12,6 +12,7 @@ from typing import Any
 from napari_osvos.benchmark_cell import Cell
 from napari_osvos.benchmark_methods import (
     BASELINES,
+    NEITHER,
     NO_PARENT,
     NOT_RANDOM,
     PARENT_ALONE,
@@ -20,6 +21,7 @@ from napari_osvos.benchmark_methods import (
     UNET_SAME_SECONDS,
     UNTRAINED,
     check_methods,
+    knows_parent,
 )
 from napari_osvos.benchmark_movies import BenchmarkMovie
 from napari_osvos.benchmark_table import KEY, text
@@ -98,8 +100,8 @@ def plan_ablations(
 
     With the fewest annotated frames: every quality from the first parent (J against seconds), each of `qualities` from
     every parent (such as parents trained on 100, 200 and all images), from random weights, and with its masks snapped,
-    and the parents without fine-tuning. With the other numbers of annotated frames: each of `qualities` from the first
-    parent.
+    the parents without fine-tuning, and neither parent nor fine-tuning. With the other numbers of annotated frames:
+    each of `qualities` from the first parent.
 
     Parameters
     ----------
@@ -118,7 +120,7 @@ def plan_ablations(
         raise ValueError(f"{odd[0]!r} is no quality that can be taken apart; there are {', '.join(QUALITIES)}.")
     fewest, more = min(counts, default=1), [n for n in counts if n != min(counts)]
     from_each = plan(movies, methods=[PARENT_ALONE, *qualities], parents=parents, counts=[fewest], **settings)
-    parts = [quality + part for quality in qualities for part in (NO_PARENT, SNAPPED)]
+    parts = [NEITHER, *(quality + part for quality in qualities for part in (NO_PARENT, SNAPPED))]
     from_first = plan(movies, methods=[*parts, *QUALITIES], parents=parents[:1], counts=[fewest], **settings)
     against_frames = plan(movies, methods=qualities, parents=parents[:1], counts=more, **settings)
     return list(dict.fromkeys([*from_each, *from_first, *against_frames]))
@@ -146,7 +148,7 @@ def fingerprint(cell: Cell) -> str:
     lender = timer(cell)
     if lender is not None:
         digest.update(f"seconds of {fingerprint(lender)}".encode())
-    if cell.parent and not cell.method.endswith(NO_PARENT):
+    if cell.parent and knows_parent(cell.method):
         file = Path(cell.parent)
         if not file.is_file():
             file = Path(str(resources.files("napari_osvos") / "parents" / f"{cell.parent}.safetensors"))
@@ -163,6 +165,6 @@ def identify(cell: Cell) -> tuple[str, ...]:
 
 def describe(cell: Cell) -> str:
     """Return a cell in words."""
-    start = f" from {cell.parent}" if cell.parent and not cell.method.endswith(NO_PARENT) else ""
+    start = f" from {cell.parent}" if cell.parent and knows_parent(cell.method) else ""
     frames = "1 frame" if cell.n_annotated == 1 else f"{cell.n_annotated} frames"
     return f"{cell.movie}, {cell.method}{start}, {frames}, seed {cell.seed}"

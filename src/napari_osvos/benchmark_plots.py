@@ -80,7 +80,7 @@ def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return how each method is drawn: ours with full lines, the others with dashes."""
     styles: dict[str, dict[str, Any]] = {}
     for i, name in enumerate(dict.fromkeys(names)):
-        ours = name.startswith((*QUALITIES, "parent-alone"))
+        ours = name.startswith((*QUALITIES, "parent-alone", "neither"))
         colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[(i + i // len(_COLOURS)) % len(_MARKERS)]
         face = colour if ours else "white"
         line = {"linestyle": "-" if ours else "--", "linewidth": 1.2}

@@ -317,9 +317,9 @@ def _draw_legend(figure: Figure, strips: Sequence[Strip], width: float, height: 
     if any(p.painted for p in panels):
         entries.append(Line2D([], [], color=_hex(PAINTED), label="painted"))
     if any(p.mask is not None and p.mask.dtype != bool for p in panels):
-        entries.append(Line2D([], [], color=_INK, label="in colour: found by the network, one colour a track"))
+        entries.append(Line2D([], [], color=_INK, label="in colour: found, one colour a track"))
     else:
-        entries.append(Line2D([], [], color=_hex(PREDICTED), label="found by the network"))
+        entries.append(Line2D([], [], color=_hex(PREDICTED), label="found"))
     if any(p.truth is not None for p in panels):
         entries.append(Line2D([], [], color="white", linewidth=0.8, label="truth"))
         entries.append(Patch(color=_hex(MISSED), label="missed"))

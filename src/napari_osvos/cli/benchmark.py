@@ -35,7 +35,8 @@ methods:
   {", ".join(QUALITIES)}     ours, from a parent network, by the quality; published is OSVOS as published
   balanced-no-parent (and so on)               ours, from random weights
   balanced-snapped (and so on)                 ours, masks of one object or class snapped to contours
-  parent-alone                                 the parent as it is, without fine-tuning
+  published-2000x5                             OSVOS as published, with the paper's longest schedule
+  parent-alone, neither                        the parent as it is, without fine-tuning; random weights as they are
   unet                                         a U-Net from random weights, with as many updates as balanced
   unet-same-seconds                            the same, with the seconds that balanced took on the same frames
   random-forest                                a random forest on multiscale features
@@ -43,7 +44,8 @@ methods:
   otsu                                         Otsu's threshold, fitted to the annotated frames
   optical-flow                                 the nearest annotated labels, carried along by optical flow
   nearest-mask                                 the annotated labels that are nearest in time, copied
-  all                                          all of these but -snapped, parent-alone and most of -no-parent
+  all                                          all of these but published-2000x5, -snapped, parent-alone,
+                                               neither and most of -no-parent
 
 J and F are of the foreground. Where each label of the truth is one object (--instances; instances = true in the list),
 F1 and SEG are scored, too, and DET; where labels name the same object in every frame (--stable-ids; tracks = true),
