@@ -623,6 +623,8 @@ def test_a_real_run_is_a_round_that_can_be_refined_from_another_viewer(make_napa
     (about,), _ = folder.read_all()
     assert about.filled == (0, 1)
     assert len(about.losses) == len(panel.progress.plot.points) == len(panel.rounds.plot.points)
+    assert panel.progress.plot.isHidden()  # one curve is enough
+    assert not panel.rounds.plot.isHidden()
     masks = viewer.layers["cells masks 1"].data.copy()
     viewer.window.remove_dock_widget(panel)
     panel.round_keeper.saver.wait()

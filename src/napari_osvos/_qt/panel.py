@@ -178,6 +178,7 @@ class Panel(QWidget):
         self.round_keeper.deleted.connect(self._forget_round)
         self.round_keeper.changed.connect(self._offer_rounds)
         self.rounds_desk.shown.connect(self.next_part.take_round)
+        self.rounds.selection_changed.connect(self._show_one_curve)
         self.tracks_desk.linked.connect(self.round_keeper.refresh)
 
     def _take_earlier_rounds(self, session: SessionFolder) -> None:
@@ -188,6 +189,10 @@ class Panel(QWidget):
 
     def _offer_rounds(self) -> None:
         self.next_part.desk.offer(self.round_keeper.rounds)
+
+    def _show_one_curve(self) -> None:
+        if self.control.state == "idle" and self.rounds.plot.points:  # the round shows what its run has drawn
+            self.progress.plot.hide()
 
     def _forget_round(self, kept: KeptRound) -> None:
         self.origin_desk.forget(kept.segmenter)

@@ -79,7 +79,7 @@ class ProgressSection(QWidget):
             self._activity.update(value - self._activity.n)
 
     def end(self) -> None:
-        """Take the bars away; the curve stays until the next run."""
+        """Take the bars away; the curve stays until the next run, or until its round shows it."""
         self.bar.hide()
         if self._activity is not None:
             self._activity.close()
