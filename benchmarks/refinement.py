@@ -30,7 +30,6 @@ from napari_osvos.benchmark_movies import BenchmarkMovie, read_movies
 from napari_osvos.config import FineTuneConfig
 from napari_osvos.evaluation import evaluate
 from napari_osvos.finetune import FineTuner
-from napari_osvos.held_out import HeldOutScore
 from napari_osvos.io import read_clip, read_labels
 from napari_osvos.labels import Labels, frame_positions
 from napari_osvos.machine import replacing
@@ -98,7 +97,7 @@ class Study:
             before, seconds = self.learn(painted, self.given.seed, before)
             positions = {self.place[n]: n for n in self.numbers}
             annotated = [self.place[n] for n in painted]
-            review = FrameReview(self.clip.n_frames, annotated, HeldOutScore.of(before.provenance))
+            review = FrameReview.of(before, self.clip, annotated)
             found = {}
             for prediction in before.iter_frames(self.clip, list(positions)):
                 review.add(prediction)

@@ -11,7 +11,14 @@ from toy_clip import VARIED, quick, tiny_parent, toy_frames
 
 from napari_osvos.annotations import Annotations
 from napari_osvos.clip import Clip
-from napari_osvos.expected_accuracy import ExpectedAccuracy, expected_accuracy
+from napari_osvos.expected_accuracy import (
+    HELD_OUT,
+    LEARNED,
+    ExpectedAccuracy,
+    PaintFit,
+    expected_accuracy,
+    expected_logit,
+)
 from napari_osvos.finetune import FineTuner
 from napari_osvos.held_out import HeldOutScore
 from napari_osvos.segmenter import FramePrediction
@@ -105,7 +112,7 @@ def test_equal_confidence_gives_what_was_measured() -> None:
     assert expected is not None
     assert expected.j == pytest.approx(0.9)
     assert expected.j_low < 0.9 < expected.j_high
-    assert expected.f1 == pytest.approx(2 * 12 / 28)
+    assert expected.f1 == pytest.approx(24.5 / 29)
     assert expected.f1_low is not None
     assert expected.f1_high is not None
     assert expected.f1_low < expected.f1 < expected.f1_high
@@ -113,11 +120,20 @@ def test_equal_confidence_gives_what_was_measured() -> None:
     assert expected.in_words.endswith("from 4 blocks of frame 0")
 
 
-def test_half_of_what_the_confidence_differs_is_taken_off() -> None:
-    """A logit of ln 9 was measured; ln 4 is the confidence: half-way lies ln 6."""
-    expected = _review([0.8] * 5, held=HELD).expected()
-    assert expected is not None
-    assert expected.j == pytest.approx(6 / 7)
+def test_what_j_fell_short_of_the_confidence_where_paint_is_known_is_taken_off() -> None:
+    """HELD was found as surely as well; of learned paint an odds of 9 was expected and one of 4 was there."""
+    fit = PaintFit(j=0.8, confidence=0.9)
+    assert expected_logit(HELD, fit, 1.0) == pytest.approx(1.0 + LEARNED * np.log(4 / 9))
+    blocks = HeldOutScore("", (80.0,), (100.0,), (90.0,), (100.0,))
+    assert expected_logit(blocks, None, 1.0) == pytest.approx(1.0 + HELD_OUT * np.log(4 / 9))
+    assert expected_logit(blocks, fit, 1.0) == pytest.approx(1.0 + (HELD_OUT + LEARNED) * np.log(4 / 9))
+
+
+def test_objects_are_expected_to_be_found_better_where_pixels_are() -> None:
+    better, as_measured = (expected_accuracy(HELD, np.full(3, j)).f1 for j in (0.95, 0.9))
+    assert better is not None
+    assert as_measured is not None
+    assert better / (1 - better) / (as_measured / (1 - as_measured)) == pytest.approx(19 / 9)
 
 
 def test_the_range_is_wider_where_blocks_disagree() -> None:
@@ -149,7 +165,7 @@ def test_a_frame_that_looks_different_is_suggested() -> None:
     clip = Clip(movie)
     annotations = Annotations.from_labels(np.concatenate([truth, truth]), frames=(0,))
     segmenter = FineTuner(tiny_parent(), quick(steps=60), device="cpu", augment=VARIED).fit(clip, annotations)
-    review = FrameReview(10, (0,), HeldOutScore.of(segmenter.provenance))
+    review = FrameReview.of(segmenter, clip)
     novelty = {}
     for prediction in segmenter.iter_frames(clip):
         review.add(prediction)
@@ -160,3 +176,22 @@ def test_a_frame_that_looks_different_is_suggested() -> None:
     assert min(review.ranking(), key=lambda s: s.confidence).frame == 7
     assert suggest_frames(segmenter, clip) == review.ranking()
     assert 7 not in [s.frame for s in suggest_frames(segmenter, clip, (0, 7))]
+    fit = PaintFit.of(segmenter.provenance)
+    assert fit is not None
+    painted = next(segmenter.iter_frames(clip, [0]))
+    known = np.logical_and(painted.labels, truth[0]).sum() / np.logical_or(painted.labels, truth[0]).sum()
+    assert fit.j == pytest.approx(known)
+    assert fit.confidence == pytest.approx(painted.confidence, abs=1e-4)
+
+
+def test_frames_that_are_painted_in_part_tell_how_well_paint_is_found() -> None:
+    frames, truth = toy_frames(3)
+    known = np.zeros(truth[0].shape, bool)
+    known[: truth.shape[1] // 2] = True
+    labels = np.where(known, np.where(truth[0] > 0, 1, 2), 0)
+    annotations = Annotations.from_labels(labels[None], partial=(0,), background_label=2)
+    segmenter = FineTuner(tiny_parent(), quick(steps=60), device="cpu", augment=VARIED).fit(Clip(frames), annotations)
+    fit = PaintFit.of(segmenter.provenance)
+    assert fit is not None
+    found, painted = next(segmenter.iter_frames(Clip(frames), [0])).labels[known] > 0, truth[0][known] > 0
+    assert fit.j == pytest.approx((found & painted).sum() / (found | painted).sum())

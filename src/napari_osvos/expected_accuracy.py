@@ -1,8 +1,9 @@
 """The accuracy that can be expected on frames that nobody painted, with a range.
 
-It is measured on paint that was held out from the first part of training (`napari_osvos.held_out`), and then corrected
-by half of what the confidence in the unpainted frames differs from that in the held-out paint: the network learned on
-after the measurement, and other frames may be harder or easier.
+The confidence in the unpainted frames says what J would be if probabilities were right. How far they are wrong is
+measured twice: on paint that was held out from the first part of training (`napari_osvos.held_out`), and, since the
+network learned on after that, on the paint that it was fitted to in the end. What J differed there from the confidence,
+as a logit, corrects the confidence in the unpainted frames.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from scipy.special import expit
 
 from napari_osvos.held_out import HeldOutScore
 
-SHIFT = 0.5
-"""Share of the difference in confidence by which what was measured is corrected."""
+HELD_OUT, LEARNED = 0.15, 0.75
+"""How much of the difference, as logits, between J and confidence on held-out and on learned paint is to be expected on
+unpainted frames; from the development movies, see ``docs/tried.md``."""
 SPREAD = 0.35
 """Standard deviation of the error of the estimate, as a logit, beside that of drawing blocks; see ``docs/tried.md``."""
 QUANTILE = 1.28
@@ -32,23 +34,56 @@ def logit(probability: NDArray[np.float64] | float) -> NDArray[np.float64]:
     return np.asarray(np.log(p / (1 - p)))
 
 
-def expected_logit(held_out: HeldOutScore, confidence: float) -> float:
+@dataclass(frozen=True)
+class PaintFit:
+    """How well the network finds the paint that it was fitted to.
+
+    Attributes
+    ----------
+    j : float
+        Region similarity (J) of mask and paint, in [0, 1].
+    confidence : float
+        The same if the probabilities were right, see `napari_osvos.segmenter.confidence`.
+    """
+
+    j: float
+    confidence: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Return plain data."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, provenance: Mapping[str, Any]) -> PaintFit | None:
+        """Return what the provenance of a segmenter says; None where it says nothing."""
+        plain = provenance.get("paint_fit")
+        return None if plain is None else cls(**plain)
+
+
+def expected_logit(held_out: HeldOutScore, fit: PaintFit | None, confidence: float) -> float:
     """Return the logit of the J to expect.
 
     Parameters
     ----------
     held_out : HeldOutScore
-        What was measured.
+        What was measured on held-out paint.
+    fit : PaintFit or None
+        What was measured on learned paint.
     confidence : float
         Mean logit of the confidence in the frames that nobody painted.
     """
     measured = logit(sum(held_out.overlap) / max(sum(held_out.union), 1.0))
     there = logit(sum(held_out.expected_overlap) / max(sum(held_out.expected_union), 1.0))
-    return float(measured + SHIFT * (confidence - there))
+    shift = HELD_OUT * (measured - there)
+    if fit is not None:
+        shift += LEARNED * (logit(fit.j) - logit(fit.confidence))
+    return float(confidence + shift)
 
 
 def expected_accuracy(held_out: HeldOutScore, frames: NDArray[np.float64]) -> ExpectedAccuracy:
     """Return what can be expected on unpainted frames.
+
+    As a logit, F1 of objects is expected to differ from the measured one by as much as J does.
 
     Parameters
     ----------
@@ -58,15 +93,17 @@ def expected_accuracy(held_out: HeldOutScore, frames: NDArray[np.float64]) -> Ex
         J to expect of each frame, from `expected_logit` and their confidence.
     """
     pixels = np.array([held_out.overlap, held_out.union], float)
-    low, high = _range(frames, _spread(pixels[0], pixels[1]))
+    low, high = _range(frames, HELD_OUT * _spread(pixels[0], pixels[1]))
     accuracy = ExpectedAccuracy(float(frames.mean()), low, high, source=held_out.source)
     if not sum(held_out.wanted):
         return accuracy
     pairs, counts = 2.0 * np.array(held_out.matched), np.add(held_out.found, held_out.wanted).astype(float)
-    f1 = float(pairs.sum() / counts.sum())
     # half an object more on either side: of three objects found, all three say less than of three hundred
-    f1_low, f1_high = _range(np.array([(pairs.sum() + 0.5) / (counts.sum() + 1)]), _spread(pairs, counts))
-    return ExpectedAccuracy(accuracy.j, low, high, f1, min(f1_low, f1), max(f1_high, f1), held_out.source)
+    measured = logit((pairs.sum() + 0.5) / (counts.sum() + 1))
+    shift = logit(accuracy.j) - logit(pixels[0].sum() / max(pixels[1].sum(), 1.0))
+    f1 = float(expit(measured + shift))
+    f1_low, f1_high = _range(np.array([f1]), _spread(pairs, counts))
+    return ExpectedAccuracy(accuracy.j, low, high, f1, f1_low, f1_high, held_out.source)
 
 
 def _spread(above: NDArray[np.float64], below: NDArray[np.float64]) -> float:

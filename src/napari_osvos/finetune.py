@@ -172,6 +172,7 @@ class FineTuner:
         complete = [f for f in frames if not f.partial]
         seen = look_back(self.segmenter, [*complete, *(f for f in frames if f.partial)], intensity)
         self._appearance = seen.appearance
+        self._provenance["paint_fit"] = seen.fit.to_dict()
         self.remarks = tuple(_half_painted(clip.frame_numbers[t], n) for t, n in seen.half_painted.items())
         if config.quality != "published":
             self.threshold = seen.threshold

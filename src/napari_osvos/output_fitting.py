@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_osvos.appearance import Appearance
 from napari_osvos.config import PredictConfig
+from napari_osvos.expected_accuracy import PaintFit
 from napari_osvos.half_painted import found_in_vain, looks_half_painted
 from napari_osvos.instances import choose_separation
 from napari_osvos.intensity import IntensityScale
@@ -41,11 +43,14 @@ class LookBack:
         What the frames look like to the network.
     half_painted : dict
         {frame: number of objects found where nothing is painted} of complete frames that look painted in part.
+    fit : PaintFit
+        How well the paint is found, that of complete frames where there are any.
     """
 
     threshold: float
     appearance: Appearance | None
     half_painted: dict[int, int]
+    fit: PaintFit
 
 
 def look_back(segmenter: Segmenter, frames: Sequence[PaintedPlane], intensity: IntensityScale) -> LookBack:
@@ -62,27 +67,51 @@ def look_back(segmenter: Segmenter, frames: Sequence[PaintedPlane], intensity: I
     """
     logit = math.log(segmenter.threshold / (1 - segmenter.threshold))
     candidates = [1 / (1 + math.exp(-logit - shift)) for shift in THRESHOLD_SHIFTS]
-    overlap, union = np.zeros(len(candidates)), np.zeros(len(candidates))
+    complete, partial = _Tally(candidates), _Tally(candidates)
     segmenter.config = PredictConfig()
     seen: list[Tensor] = []
     in_vain: dict[int, tuple[int, int]] = {}
     for frame in frames[:MOST_FRAMES_LOOKED_AT]:
         whole = foreground_of(segmenter.plane_maps(frame.image, intensity, contours=False, seen=seen))
-        if frame.partial:
-            continue
-        counts, so_far = found_in_vain(whole, frame.labels, frame.known), in_vain.get(frame.frame, (0, 0))
-        in_vain[frame.frame] = (so_far[0] + counts[0], so_far[1] + counts[1])
-        probability, truth = whole[frame.known], frame.labels[frame.known] > 0
-        for i, threshold in enumerate(candidates):
-            found = probability >= threshold
-            overlap[i] += np.count_nonzero(found & truth)
-            union[i] += np.count_nonzero(found | truth)
-    similarity = overlap / np.maximum(union, 1)
+        (partial if frame.partial else complete).add(whole[frame.known], frame.labels[frame.known] > 0)
+        if not frame.partial:
+            counts, so_far = found_in_vain(whole, frame.labels, frame.known), in_vain.get(frame.frame, (0, 0))
+            in_vain[frame.frame] = (so_far[0] + counts[0], so_far[1] + counts[1])
+    best = complete.best
     return LookBack(
-        threshold=candidates[int(np.argmax(similarity))],  # the first is that of the loss: another has to be better
+        threshold=candidates[best],
         appearance=Appearance.of(seen),
         half_painted={frame: counts[0] for frame, counts in in_vain.items() if looks_half_painted(*counts)},
+        fit=(complete if in_vain else partial).fit(best),
     )
+
+
+class _Tally:
+    """Pixels of mask and paint at several thresholds, and what they would be if the probabilities were right."""
+
+    def __init__(self, thresholds: Sequence[float]) -> None:
+        self.thresholds = thresholds
+        self.overlap, self.union, self.probable_overlap, self.probable_union = np.zeros((4, len(thresholds)))
+
+    def add(self, probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> None:
+        for i, threshold in enumerate(self.thresholds):
+            found = probability >= threshold
+            n_found, inside = np.count_nonzero(found), probability[found].sum(dtype=np.float64)
+            self.overlap[i] += np.count_nonzero(found & truth)
+            self.union[i] += np.count_nonzero(found | truth)
+            self.probable_overlap[i] += inside
+            self.probable_union[i] += n_found + probability.sum(dtype=np.float64) - inside
+
+    @property
+    def best(self) -> int:
+        """Which threshold is best: the first, which is that of the loss, unless another is better."""
+        return int(np.argmax(self.overlap / np.maximum(self.union, 1)))
+
+    def fit(self, i: int) -> PaintFit:
+        return PaintFit(
+            float(self.overlap[i] / max(self.union[i], 1)),
+            float(self.probable_overlap[i] / max(self.probable_union[i], 1)),
+        )
 
 
 def fitting_meaning(segmenter: Segmenter, frames: Sequence[PaintedPlane], intensity: IntensityScale) -> LabelMeaning:

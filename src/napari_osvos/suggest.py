@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from napari_osvos.expected_accuracy import ExpectedAccuracy, expected_accuracy, expected_logit, logit
+from napari_osvos.expected_accuracy import ExpectedAccuracy, PaintFit, expected_accuracy, expected_logit, logit
 from napari_osvos.held_out import HeldOutScore
 from napari_osvos.provenance import frames_learned_from
 
@@ -112,10 +112,18 @@ class FrameReview:
         Positions of frames that are annotated already; they are never suggested.
     held_out : HeldOutScore, optional
         How well paint was found that was held out from training.
+    fit : PaintFit, optional
+        How well paint was found that was learned.
     """
 
-    def __init__(self, n_frames: int, annotated: Collection[int], held_out: HeldOutScore | None = None) -> None:
-        self.n_frames, self.annotated, self.held_out = n_frames, frozenset(annotated), held_out
+    def __init__(
+        self,
+        n_frames: int,
+        annotated: Collection[int],
+        held_out: HeldOutScore | None = None,
+        fit: PaintFit | None = None,
+    ) -> None:
+        self.n_frames, self.annotated, self.held_out, self.fit = n_frames, frozenset(annotated), held_out, fit
         self._seen: dict[int, tuple[float, float]] = {}  # confidence and novelty
         self._masks: dict[int, NDArray[np.uint8]] = {}
 
@@ -132,7 +140,8 @@ class FrameReview:
         """
         if annotated is None:
             annotated = frames_learned_from(segmenter.provenance, clip)
-        return cls(clip.n_frames, annotated, HeldOutScore.of(segmenter.provenance))
+        known = segmenter.provenance
+        return cls(clip.n_frames, annotated, HeldOutScore.of(known), PaintFit.of(known))
 
     def add(self, prediction: FramePrediction) -> None:
         """Take in the prediction of a frame; frames may come in any order."""
@@ -187,7 +196,7 @@ class FrameReview:
         confidence = logit(np.array([self._seen[t][0] for t in frames.tolist()]))
         middle = float(confidence.mean())
         if self.held_out is not None:
-            middle = expected_logit(self.held_out, middle)
+            middle = expected_logit(self.held_out, self.fit, middle)
         scale = float(np.std(doubt)) or 1.0
         return np.asarray(expit(middle - doubt / scale * min(float(confidence.std()), WIDEST_SPREAD)))
 
