@@ -18,10 +18,10 @@ from scipy.special import expit
 
 from napari_osvos.held_out import HeldOutScore
 
-HELD_OUT, LEARNED = 0.15, 0.75
+HELD_OUT, LEARNED = 0.25, 0.75
 """How much of the difference, as logits, between J and confidence on held-out and on learned paint is to be expected on
 unpainted frames; from the development movies, see ``docs/tried.md``."""
-SPREAD = 0.35
+SPREAD = 0.3
 """Standard deviation of the error of the estimate, as a logit, beside that of drawing blocks; see ``docs/tried.md``."""
 QUANTILE = 1.28
 """Standard deviations to either side that hold four in five."""
