@@ -9,7 +9,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,16 @@ import numpy.typing as npt
 from napari_osvos.clip import checked_numbers
 from napari_osvos.formats import METADATA_KEY, is_zarr
 from napari_osvos.labels import Labels, checked_labels
-from napari_osvos.machine import check_space, replacing
+from napari_osvos.machine import check_space, replacing, tidy
+from napari_osvos.ome_zarr import create_image
 
 # What deflate leaves of the pixels at most, by experience: labels are flat, probabilities are not.
 COMPRESSED_LABELS = 0.15
 COMPRESSED_PROBABILITIES = 0.6
 # Above this, a TIFF no longer is what ImageJ reads by itself (4 GB of offsets) and becomes a BigTIFF.
 LARGEST_IMAGEJ_BYTES = 3_500_000_000
-ZARR_CHUNK = 1024
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What an OSError says of a disk, or of a share of one, that is full."""
 
 
 def write_labels(
@@ -171,7 +172,7 @@ def _write(
                 _write_tiff(partial, stack, shape, dtype, notes)
                 _expect_end(source, shape, path)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in DISK_FULL:
             raise
         reason = f"The disk became full, so {path} was not written; free some space or write elsewhere."
         raise OSError(errno.ENOSPC, reason) from error
@@ -270,31 +271,7 @@ def _write_zarr(
     notes: dict[str, Any],
     name: str,
 ) -> None:
-    import zarr
-
-    axes = notes["axes"].lower()
-    scale = {"type": "scale", "scale": [1.0] * len(shape)}
-    ome: dict[str, Any] = {
-        "version": "0.5",
-        "multiscales": [
-            {
-                "name": name,
-                "axes": [{"name": axis, "type": "time" if axis == "t" else "space"} for axis in axes],
-                "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
-            }
-        ],
-    }
-    if dtype.kind == "u":
-        ome["image-label"] = {}  # viewers then show it as labels
-    group = zarr.create_group(str(path), zarr_format=3, attributes={"ome": ome, METADATA_KEY: notes})
-    array = group.create_array(
-        "0",
-        shape=shape,
-        dtype=dtype,
-        chunks=(1,) * (len(shape) - 2) + tuple(min(n, ZARR_CHUNK) for n in shape[-2:]),
-        dimension_names=list(axes),
-        fill_value=0,
-    )
+    array = create_image(path, shape, dtype, frame_numbers=notes["frame_numbers"], name=name)
     for t, frame in enumerate(stack):
         array[t] = frame
 
@@ -303,23 +280,15 @@ def _write_zarr(
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a name to write a folder to, which then takes the place of `path`; nothing is left after an error.
 
-    A process that was killed leaves its part behind. One of the same number, as all have in containers, is cleared
-    away; what such a process had moved aside from `path`, and not replaced yet, comes back.
+    A process that was killed leaves its part behind, which the next one clears away, see `machine.tidy`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, old = (path.with_name(f".{path.name}.{os.getpid()}.{state}") for state in ("partial", "old"))
-
-    def tidy() -> None:
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        for folder in (partial, old):
-            shutil.rmtree(folder, ignore_errors=True)
-
-    tidy()
+    tidy(path)
     try:
         yield partial
         if path.exists():
             os.replace(path, old)  # a folder cannot be replaced in one step
         os.replace(partial, path)
     finally:
-        tidy()
+        tidy(path)
