@@ -17,10 +17,11 @@ from engine_desk import remote
 from test_import import SCREEN_AND_TORCH, modules_after
 from toy_clip import overlap, quick, tiny_parent, toy_clip
 
+from napari_osvos.certainty import pixel_uncertainty
 from napari_osvos.clip import Clip
 from napari_osvos.config import FineTuneConfig
 from napari_osvos.finetune import FineTuner
-from napari_osvos.segmenter import Segmenter, pixel_uncertainty
+from napari_osvos.segmenter import Segmenter
 from napari_osvos.worker import events, gpu
 from napari_osvos.worker.__main__ import Tasks, WholeLines
 from napari_osvos.worker.calibration import Calibration, estimated_seconds, expected_zoom

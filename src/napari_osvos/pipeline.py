@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from napari_osvos.certainty import pixel_uncertainty
 from napari_osvos.clip import Clip
 from napari_osvos.frame_store import FrameStore
-from napari_osvos.segmenter import FrameMaps, Segmenter, movie_intensity, pixel_uncertainty
+from napari_osvos.segmenter import FrameMaps, Segmenter, movie_intensity
 
 # What may lie in memory beyond the frame that the network works on: planes that were read, and maps of whole frames.
 READ_BYTES = 128e6
