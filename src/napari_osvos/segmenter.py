@@ -257,12 +257,12 @@ class Segmenter:
 
     def iter_maps(self, clip: Clip, frames: Iterable[int] | None = None) -> Iterator[FrameMaps]:
         """Yield what the network says of each frame; all frames in order by default."""
-        intensity = movie_intensity(clip, self.net.config.intensities)
         for t in range(clip.n_frames) if frames is None else frames:
-            yield self._frame_maps(clip, t, intensity)
+            yield self._frame_maps(clip, t)
 
-    def _frame_maps(self, clip: Clip, t: int, intensity: IntensityScale) -> FrameMaps:
+    def _frame_maps(self, clip: Clip, t: int) -> FrameMaps:
         began = time.perf_counter()
+        intensity = movie_intensity(clip, self.net.config.intensities)  # the clip knows its percentiles
         planes = range(t * clip.depth, (t + 1) * clip.depth)
         seen: list[Tensor] | None = None if self.appearance is None else []
         fine = bool(np.prod(clip.labels_shape[1:], dtype=np.int64) <= FINE)
