@@ -188,18 +188,18 @@ class OSVOSNet(nn.Module):
                 fine = fuse(side)  # (N, 4 heads, H/2, W/2)
                 continue
             if self._published_edges:  # what is faded out is the side output, not the bias of the fuse
-                logits = self.upsampled(F.conv2d(side, fuse.weight).float(), i, grid)
+                logits = self.upsampled(_summable(F.conv2d(side, fuse.weight)), i, grid)
                 if fuse.bias is not None:
                     logits = logits + fuse.bias.view(1, -1, 1, 1)
             else:
                 # A few logits are quicker upsampled, and summed, in float32: no vector of bfloat16 is filled by them.
-                logits = self.upsampled(fuse(side).float(), i, grid)
+                logits = self.upsampled(_summable(fuse(side)), i, grid)
             total = logits if total is None else total + logits
         if fine is None:
             assert total is not None
             return total
         if total is None:
-            return F.pixel_shuffle(fine.float(), 2)
+            return F.pixel_shuffle(_summable(fine), 2)
         pixels: Tensor = _Pixels.apply(fine, total)
         return pixels
 
@@ -307,6 +307,11 @@ def fast_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
+def _summable(logits: Tensor) -> Tensor:
+    """Return logits in float32, or float64 if they have it."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
 class _Pixels(torch.autograd.Function):
     """2 x 2 logits of each position, and what applies to all four, become pixels: one pass each way.
 
@@ -315,7 +320,7 @@ class _Pixels(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, fine: Tensor, coarse: Tensor) -> Tensor:
-        """Return logits (N, heads, 2 h, 2 w) float32.
+        """Return logits (N, heads, 2 h, 2 w), of the precision of `coarse`.
 
         Parameters
         ----------
@@ -324,12 +329,12 @@ class _Pixels(torch.autograd.Function):
         fine : Tensor
             (N, 4 heads, h, w), as `torch.nn.functional.pixel_shuffle` wants them.
         coarse : Tensor
-            (N, heads, h, w) float32.
+            (N, heads, h, w) float32 or float64.
         """
         ctx.dtype = fine.dtype
         n, channels, height, width = fine.shape
         heads = channels // 4
-        four = fine.permute(0, 2, 3, 1).reshape(n, height, width, heads, 2, 2).float()
+        four = fine.permute(0, 2, 3, 1).reshape(n, height, width, heads, 2, 2)
         four = four + coarse.permute(0, 2, 3, 1)[..., None, None]
         return four.permute(0, 3, 1, 4, 2, 5).reshape(n, heads, 2 * height, 2 * width)
 
