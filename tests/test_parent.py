@@ -67,7 +67,7 @@ def test_a_parent_tells_objects_from_background(trained: Path) -> None:
     parent = ParentNetwork.load(trained / "parent.safetensors")
     still = toy_stills()[0]
     with torch.no_grad():
-        probability = torch.sigmoid(parent.net(still.intensity.normalise(still.image)[None]))[0, 0]
+        probability = torch.sigmoid(parent.net(still.whole()[0][None]))[0, 0]
     mask = still.targets[MASK] > 0
     assert float(probability[mask].mean()) > float(probability[~mask].mean()) + 0.3
 

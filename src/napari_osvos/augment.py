@@ -18,7 +18,12 @@ from napari_osvos.config import AugmentConfig
 
 
 def sampling_grid(
-    centre: tuple[float, float], size: int, zoom: float, augment: AugmentConfig, rng: np.random.Generator
+    centre: tuple[float, float],
+    size: int,
+    zoom: float,
+    augment: AugmentConfig,
+    rng: np.random.Generator,
+    device: torch.device | None = None,
 ) -> Tensor:
     """Return the source coordinates of each pixel of a crop, varied at random.
 
@@ -30,6 +35,8 @@ def sampling_grid(
         Edge of the crop in crop pixels.
     zoom : float
         Crop pixels per source pixel.
+    device : torch.device, optional
+        Where they are to be, the CPU by default; what is drawn is the same.
 
     Returns
     -------
@@ -42,24 +49,24 @@ def sampling_grid(
     mirror = -1.0 if augment.flip and rng.random() < 0.5 else 1.0
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     affine = turn @ np.diag([mirror * stretch, 1 / stretch]) / zoom
-    matrix = torch.from_numpy(affine.astype(np.float32))
-    axis = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
+    matrix = torch.from_numpy(affine.astype(np.float32)).to(device)
+    axis = torch.arange(size, dtype=torch.float32, device=device) - (size - 1) / 2
     along_y, along_x = matrix[:, :1] * axis, matrix[:, 1:] * axis  # (2, S) each
-    grid = along_y[:, :, None] + along_x[:, None, :] + torch.tensor(centre, dtype=torch.float32)[:, None, None]
+    grid = along_y[:, :, None] + along_x[:, None, :] + torch.tensor(centre, device=device)[:, None, None]
     if augment.elastic > 0:
         field = smooth_field(
-            rng.normal(0, augment.elastic / zoom, (1, 2, max(4, size // 32), max(4, size // 32))), size
+            rng.normal(0, augment.elastic / zoom, (1, 2, max(4, size // 32), max(4, size // 32))), size, device
         )
         grid = grid + field[0]
     return grid.permute(1, 2, 0)
 
 
-def smooth_field(nodes: np.ndarray, size: int) -> Tensor:
-    """Return values at a few nodes (N, C, n, n) as smooth fields (N, C, size, size)."""
+def smooth_field(nodes: np.ndarray, size: int, device: torch.device | None = None) -> Tensor:
+    """Return values at a few nodes (N, C, n, n) as smooth fields (N, C, size, size), on the CPU by default."""
     field = torch.from_numpy(nodes.astype(np.float32))
     between = max(nodes.shape[-1], size // 8)
     field = F.interpolate(field, size=(between, between), mode="bicubic")
-    return F.interpolate(field, size=(size, size), mode="bilinear")
+    return F.interpolate(field.to(device), size=(size, size), mode="bilinear")
 
 
 def reflect(coordinates: Tensor, length: int) -> Tensor:
@@ -93,7 +100,7 @@ def vary_intensities(x: Tensor, augment: AugmentConfig, rng: np.random.Generator
         x = x * contrast + draw(rng.normal(0, augment.brightness, n))
     if augment.illumination:
         field = rng.normal(0, 1, (n, 1, 3, 3)) * np.abs(rng.normal(0, augment.illumination, (n, 1, 1, 1)))
-        x = x + smooth_field(field, size).to(x.device)
+        x = x + smooth_field(field, size, x.device)
     if augment.blur:
         x = _blur(x, rng.uniform(0, augment.blur, n) * (rng.random(n) < 0.5))
     if augment.noise:

@@ -93,6 +93,21 @@ def fast_precision(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return the tensor on a device; to a CUDA GPU through pinned memory, so that nobody waits for the copy."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def crops_on(device: torch.device) -> torch.device:
+    """Return where crops are varied for a network on this device: on a CUDA GPU beside it, otherwise on the CPU.
+
+    Apple's GPU cannot resample with repeated edges (`grid_sample` with ``padding_mode="border"``).
+    """
+    return device if device.type == "cuda" else torch.device("cpu")
+
+
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Return the context in which the network runs on this device, in its faster precision."""
     if fast_precision(device) == torch.bfloat16:

@@ -16,7 +16,7 @@ from napari_osvos.annotations import Annotations
 from napari_osvos.appearance import Appearance
 from napari_osvos.clip import Clip
 from napari_osvos.config import AugmentConfig, FineTuneConfig, PredictConfig
-from napari_osvos.device import autocast, fast_precision, resolve_device
+from napari_osvos.device import autocast, crops_on, fast_precision, resolve_device
 from napari_osvos.held_out import HeldOut, HeldOutScore, hold_out, score_held_out, whole_frames
 from napari_osvos.instances import SeparationConfig, separation_of_paint
 from napari_osvos.intensity import IntensityScale
@@ -308,8 +308,9 @@ class FineTuner:
         self, frames: Sequence[PaintedPlane], known: Sequence[np.ndarray], intensity: IntensityScale
     ) -> list[Source]:
         values, deep = self.meaning.values, self._learns_distance(self.meaning.task)
+        where = crops_on(self.device)
         return [
-            Source(f.image, f.labels, k, intensity, self.zoom, f.weight, classes=values, distance=deep)
+            Source(f.image, f.labels, k, intensity, self.zoom, f.weight, classes=values, distance=deep, device=where)
             for f, k in zip(frames, known, strict=True)
         ]
 

@@ -18,7 +18,7 @@ finest side output yields 2 x 2 logits per position, which restores full resolut
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -150,6 +150,8 @@ class OSVOSNet(nn.Module):
             (N, width, H / s, W / s) for each stride s, rounded up.
         """
         x = (x - self.input_mean) / self.input_std if self.config.intensities != "robust" else x
+        # Sorting pixels is quicker within channels_last, and the quicker the fewer bytes they have.
+        x = x.to(fast_dtype(x)).contiguous(memory_format=torch.channels_last)
         if self.config.stem == "unshuffle":
             x = F.pixel_unshuffle(x, 2)  # (N, 12, H/2, W/2)
         x = x.contiguous(memory_format=torch.channels_last)
@@ -178,20 +180,28 @@ class OSVOSNet(nn.Module):
         # With sub-pixel logits, the coarser sides are summed at the finest side's stride, where they
         # apply to all 2 x 2 logits of a position: nothing but the result exists at full resolution.
         grid = (sides[0].shape[-2], sides[0].shape[-1]) if self._subpixel else size
+        fine: Tensor | None = None
         total: Tensor | None = None
         for i, (fuse, side) in enumerate(zip(self.fuse, sides, strict=True)):
             assert isinstance(fuse, nn.Conv2d)
+            if i == 0 and self._subpixel:
+                fine = fuse(side)  # (N, 4 heads, H/2, W/2)
+                continue
             if self._published_edges:  # what is faded out is the side output, not the bias of the fuse
-                logits = self.upsampled(F.conv2d(side, fuse.weight), i, grid)
+                logits = self.upsampled(_summable(F.conv2d(side, fuse.weight)), i, grid)
                 if fuse.bias is not None:
                     logits = logits + fuse.bias.view(1, -1, 1, 1)
             else:
-                logits = self.upsampled(fuse(side), i, grid)
-            if self._subpixel and i:
-                logits = logits.repeat_interleave(4, 1)
+                # A few logits are quicker upsampled, and summed, in float32: no vector of bfloat16 is filled by them.
+                logits = self.upsampled(_summable(fuse(side)), i, grid)
             total = logits if total is None else total + logits
-        assert total is not None
-        return F.pixel_shuffle(total, 2) if self._subpixel else total
+        if fine is None:
+            assert total is not None
+            return total
+        if total is None:
+            return F.pixel_shuffle(_summable(fine), 2)
+        pixels: Tensor = _Pixels.apply(fine, total)
+        return pixels
 
     def upsampled(self, logits: Tensor, side: int, size: tuple[int, int]) -> Tensor:
         """Return logits of a side output (0 is the finest) at `size`, by bilinear interpolation.
@@ -289,3 +299,47 @@ class OSVOSNet(nn.Module):
         net.fuse.load_state_dict(self.fuse.state_dict())
         device = next(self.parameters()).device
         return net.to(device).to(memory_format=torch.channels_last).eval()
+
+
+def fast_dtype(x: Tensor) -> torch.dtype:
+    """Return the precision that convolutions will compute in on the device of `x`: that of autocast where it is on."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def _summable(logits: Tensor) -> Tensor:
+    """Return logits in float32, or float64 if they have it."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+class _Pixels(torch.autograd.Function):
+    """2 x 2 logits of each position, and what applies to all four, become pixels: one pass each way.
+
+    The sum over a position's four pixels, which backward consists of, is slow by what autograd would make of it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, fine: Tensor, coarse: Tensor) -> Tensor:
+        """Return logits (N, heads, 2 h, 2 w), of the precision of `coarse`.
+
+        Parameters
+        ----------
+        ctx
+            Of autograd.
+        fine : Tensor
+            (N, 4 heads, h, w), as `torch.nn.functional.pixel_shuffle` wants them.
+        coarse : Tensor
+            (N, heads, h, w) float32 or float64.
+        """
+        ctx.dtype = fine.dtype
+        n, channels, height, width = fine.shape
+        heads = channels // 4
+        four = fine.permute(0, 2, 3, 1).reshape(n, height, width, heads, 2, 2)
+        four = four + coarse.permute(0, 2, 3, 1)[..., None, None]
+        return four.permute(0, 3, 1, 4, 2, 5).reshape(n, heads, 2 * height, 2 * width)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradients of both."""
+        fine = F.pixel_unshuffle(gradient.to(ctx.dtype), 2).contiguous(memory_format=torch.channels_last)
+        return fine, 4 * F.avg_pool2d(gradient, 2)

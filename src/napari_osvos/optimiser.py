@@ -97,11 +97,13 @@ class Muon:
     def _orthogonal_step(self, p: nn.Parameter, gradient: Tensor, lr: float) -> None:
         state = self._state.setdefault(p, {})
         mean = state.setdefault("mean", torch.zeros_like(p)).lerp_(gradient, 1 - self.momentum)
-        update = orthogonalised(gradient.lerp(mean, self.momentum).flatten(1).float())
+        # The order of a matrix' columns is of no account: that of channels_last needs no copies.
+        direction = gradient.lerp(mean, self.momentum).permute(0, 2, 3, 1)
+        update = orthogonalised(direction.flatten(1).float())
         # An orthogonal (m, n) matrix has mean square 1 / max(m, n).
         scale = self.update_rms * max(update.shape) ** 0.5
         p.mul_(1 - lr * self.weight_decay)
-        p.add_(update.reshape(p.shape).to(p.dtype), alpha=-lr * scale)
+        p.add_(update.reshape(direction.shape).permute(0, 3, 1, 2).to(p.dtype), alpha=-lr * scale)
 
     def _adam_step(self, parameters: list[nn.Parameter], lr: float) -> None:
         for p in parameters:

@@ -68,8 +68,9 @@ def begin_as_published(net: OSVOSNet) -> None:
 
 def whole_frame(source: Source, device: torch.device) -> Batch:
     """Return a whole annotated image as a batch of one."""
-    x = source.intensity.normalise(source.image)[None].to(device)
-    mask, contour, known = (source.targets[i][None].float().to(device) for i in (MASK, CONTOUR, KNOWN))
+    pixels, targets = source.whole()
+    x = pixels[None].to(device)
+    mask, contour, known = (targets[i][None].to(device) for i in (MASK, CONTOUR, KNOWN))
     return Batch(x, mask, contour, known, torch.tensor(source.positive_share, device=device))
 
 

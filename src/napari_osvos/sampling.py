@@ -15,11 +15,14 @@ from torch import Tensor
 
 from napari_osvos.augment import paste_objects, reflect, sampling_grid, vary_intensities
 from napari_osvos.config import AugmentConfig
+from napari_osvos.device import to_device
 from napari_osvos.intensity import IntensityScale, raw_tensor
 
 # Channels of the targets; the mask of each class follows where there are several.
 MASK, CONTOUR, KNOWN, DISTANCE, CLASSES = 0, 1, 2, 3, 4
 FOREGROUND, BORDER, ANYWHERE, ERROR = 0, 1, 2, 3
+NORMALISED_AT_ONCE = 2**24
+"""Images of more pixels are normalised crop by crop: not all of them is kept in float32."""
 
 
 @dataclass
@@ -50,9 +53,12 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
+        return Batch(**{name: to_device(part, device) for name, part in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what there is, by name."""
         parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        moved = {name: part.to(device, non_blocking=True) for name, part in parts.items() if part is not None}
-        return Batch(**moved)
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 def inner_boundary(labels: np.ndarray) -> np.ndarray:
@@ -107,6 +113,13 @@ class Source:
         Labels that are to be told apart from each other; fewer than two make all labels one class.
     distance : bool
         Whether the network learns how deep in its object a pixel lies.
+    device : torch.device, optional
+        Where crops are made, the CPU by default; an image of more than `NORMALISED_AT_ONCE` pixels stays there.
+
+    Attributes
+    ----------
+    grey : bool
+        Whether its three channels of intensities are one and the same.
     """
 
     def __init__(
@@ -119,6 +132,7 @@ class Source:
         weight: float = 1.0,
         classes: tuple[int, ...] = (),
         distance: bool = False,
+        device: torch.device | None = None,
     ) -> None:
         mask = labels > 0
         contour = inner_boundary(labels)
@@ -127,6 +141,7 @@ class Source:
         self.weight, self.intensity, self.zoom = weight, intensity, zoom
         self.positive_share = float(mask[known].mean()) if known.any() else 0.0
         self.image = raw_tensor(image)  # (C, Y, X)
+        self.grey = len(self.image) == 1
         self._normalised = False
         depth = np.round(255 * inner_distance(labels)) if distance else np.zeros(mask.shape)
         each = [labels == label for label in classes] if len(classes) > 1 else []
@@ -139,6 +154,11 @@ class Source:
         inside = (self.targets[MASK] > 0) & (self.targets[KNOWN] > 0)
         self._places = [self._coordinates(where) for where in (inside, edge, self.targets[KNOWN] > 0)]
         self._places.append(self._places[ANYWHERE])  # no error is known yet
+        if mask.size <= NORMALISED_AT_ONCE:
+            if not self._normalised:
+                self.image, self._normalised = intensity.normalise(self.image)[: 1 if self.grey else 3], True
+            if device is not None:
+                self.image, self.targets = to_device(self.image, device), to_device(self.targets, device)
 
     def _reduce(self, factor: float) -> None:
         # Prediction resamples what the network would see, not raw intensities: so does this.
@@ -164,13 +184,19 @@ class Source:
 
     def _intensities(self, window: tuple[slice, slice, slice]) -> Tensor:
         """Return network input (3, y, x) of a window."""
-        return self.image[window] if self._normalised else self.intensity.normalise(self.image[window])
+        part = self.image[window] if self._normalised else self.intensity.normalise(self.image[window])
+        return part.expand(3, -1, -1)
 
     def _targets(self, window: tuple[slice, slice, slice]) -> Tensor:
         """Return targets (4 + K, y, x) of a window, float32 in [0, 1]."""
         targets = self.targets[window].float()
         targets[DISTANCE] /= 255
         return targets
+
+    def whole(self) -> tuple[Tensor, Tensor]:
+        """Return network input (3, Y, X) and targets (4 + K, Y, X) of the image, float32."""
+        everything = (slice(None), slice(None), slice(None))
+        return self._intensities(everything), self._targets(everything)
 
     @staticmethod
     def _coordinates(where: Tensor) -> np.ndarray:
@@ -210,8 +236,8 @@ class Source:
         x, targets = self._intensities(window)[None], self._targets(window)
         size = tuple(max(1, round(n * self.zoom)) for n in x.shape[-2:])
         p = probability(F.interpolate(x, size=size, mode="bilinear"))
-        p = F.interpolate(p, size=targets.shape[-2:], mode="bilinear", antialias=True)[0, 0].cpu()
-        error = ((p - targets[MASK]).abs() * (targets[KNOWN] > 0)).double().numpy().ravel()
+        p = F.interpolate(p, size=targets.shape[-2:], mode="bilinear", antialias=True)[0, 0].to(targets.device)
+        error = ((p - targets[MASK]).abs() * (targets[KNOWN] > 0)).cpu().double().numpy().ravel()
         if error.sum() > 0:
             places = rng.choice(error.size, 4096, p=error / error.sum())
             self._places[ERROR] = np.stack(np.unravel_index(places, p.shape), 1).astype(np.float32) + (top, left)
@@ -230,7 +256,7 @@ class Source:
 
         What lies outside of the image is its mirror image, and not known.
         """
-        grid = sampling_grid(centre, size, self.zoom, augment, rng)
+        grid = sampling_grid(centre, size, self.zoom, augment, rng, self.targets.device)
         height, width = self.targets.shape[-2:]
         y, x = grid[..., 0], grid[..., 1]
         outside = (y < -0.5) | (y > height - 0.5) | (x < -0.5) | (x > width - 0.5)
@@ -238,20 +264,25 @@ class Source:
         top, left = int(y.min()), int(x.min())
         bottom, right = min(int(y.max()) + 2, height), min(int(x.max()) + 2, width)
         inside = (slice(None), slice(top, bottom), slice(left, right))
-        window = torch.cat([self._intensities(inside), self._targets(inside)])
+        channels = 1 if self.grey else 3
+        window = torch.cat([self._intensities(inside)[:channels], self._targets(inside)])
         # grid_sample wants x, y in [-1, 1] from the first to the last pixel centre
         scaled = torch.stack(
             [(x - left) * (2 / max(right - left - 1, 1)) - 1, (y - top) * (2 / max(bottom - top - 1, 1)) - 1], -1
         )
         crop = F.grid_sample(window[None], scaled[None], mode="bilinear", padding_mode="border", align_corners=True)[0]
-        crop[3 + KNOWN] = ((crop[3 + KNOWN] > 0.99) & ~outside).float()
-        return crop
+        crop[channels + KNOWN] = ((crop[channels + KNOWN] > 0.99) & ~outside).float()
+        return torch.cat([crop[:1], crop[:1], crop]) if self.grey else crop
 
 
 class CropSource(Protocol):
     """What crops are drawn from: a `Source`, or what reads one when it is drawn from."""
 
     weight: float
+
+    @property
+    def grey(self) -> bool:
+        """See `Source`."""
 
     @property
     def positive_share(self) -> float:
@@ -292,7 +323,10 @@ def draw_batch(
     x, targets = stack[:, :3], stack[:, 3:]
     if augment.composite:
         x, targets = paste_objects(x, targets, augment, rng)
-    x = vary_intensities(x, augment, rng)
+    if all(sources[i].grey for i in picks):
+        x = vary_intensities(x[:, :1], augment, rng).expand(-1, 3, -1, -1)
+    else:
+        x = vary_intensities(x, augment, rng)
     share = torch.tensor([sources[i].positive_share for i in picks], dtype=torch.float32).view(-1, 1, 1)
     x = x.contiguous(memory_format=torch.channels_last)
     classes = targets[:, CLASSES:] if targets.shape[1] > CLASSES else None

@@ -56,6 +56,11 @@ class StoredSource:
         return _read(self.image, self.labels, self._diameter, self._kind)
 
     @property
+    def grey(self) -> bool:
+        """See `Source`."""
+        return self.read().grey
+
+    @property
     def positive_share(self) -> float:
         """Share of foreground in what is known."""
         return self.read().positive_share
