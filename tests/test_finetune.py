@@ -15,6 +15,7 @@ from napari_osvos.annotations import Annotations
 from napari_osvos.checkpoint import weights_digest
 from napari_osvos.clip import Clip
 from napari_osvos.config import AugmentConfig, FineTuneConfig, NetworkConfig
+from napari_osvos.expected_accuracy import PaintFit
 from napari_osvos.finetune import FineTuner
 from napari_osvos.output_fitting import LookBack, look_back
 from napari_osvos.painted_plane import PaintedPlane
@@ -308,7 +309,7 @@ def test_the_user_may_end_it_early_and_the_threshold_is_fitted_all_the_same(monk
     tuner = _tuner(steps=50)
     done: list[int] = []
     fitted: list[Any] = []
-    look = LookBack(0.55, None, {})
+    look = LookBack(0.55, None, {}, PaintFit(0.9, 0.9))
     monkeypatch.setattr("napari_osvos.finetune.look_back", lambda *given: (fitted.append(given), look)[1])
     for step in tuner.steps(clip, annotations):
         done.append(step.step)
