@@ -20,7 +20,7 @@ from napari_osvos.config import PredictConfig
 from napari_osvos.device import fast_precision, resolve_device
 from napari_osvos.intensity import PERCENTILES, IntensityScale
 from napari_osvos.labelling import LabelMeaning, PlaneMaps, foreground_of
-from napari_osvos.memory import OUT_OF_MEMORY, Need, Shortage, free_memory, planned_tile, prediction_need
+from napari_osvos.memory import HUGE_TILE, OUT_OF_MEMORY, Need, Shortage, free_memory, planned_tile, prediction_need
 from napari_osvos.network import OSVOSNet
 from napari_osvos.tiling import FINE, FLIPS, PLAIN, Look, plane_maps, zoomed
 
@@ -168,13 +168,16 @@ class Segmenter:
             turns = FLIPS if self.config.flips else PLAIN
             look = Look(pick, len(self.meaning.values), self.zoom, turns, tile, fine)
             try:
-                return plane_maps(self.net, plane, intensity, look, seen)
+                maps = plane_maps(self.net, plane, intensity, look, seen)
+                if not fine:
+                    free_memory()  # for the labels, which need as much
+                return maps
             except OUT_OF_MEMORY as error:
                 if not self.shortage.smaller_tile(error, tile, self.device):
                     self.shortage.to_cpu(error, self.device)
                     self.device = torch.device("cpu")
+                    self.net.to(self.device)
             del (seen or [])[before:]
-            self.net.to(self.device)
             free_memory()  # only here is the error gone, and with it what it kept alive
 
     def _tile(self, plane: np.ndarray, maps: int, fine: bool) -> int:
@@ -198,6 +201,8 @@ class Segmenter:
 
         if size[0] * size[1] < PLANNED:
             return tile
+        if not fine and self.device.type == "cpu":
+            tile = min(tile, HUGE_TILE)
         return planned_tile(need, tile, self.device, self.shortage)
 
     @property
@@ -233,9 +238,9 @@ class Segmenter:
     def iter_frames(self, clip: Clip, frames: Iterable[int] | None = None) -> Iterator[FramePrediction]:
         """Yield the prediction of each frame; all frames in order by default."""
         threshold = self.threshold if self.config.threshold is None else self.config.threshold
-        intensity = movie_intensity(clip, self.net.config.intensities)
         for t in range(clip.n_frames) if frames is None else frames:
             began = time.perf_counter()
+            intensity = movie_intensity(clip, self.net.config.intensities)  # measured once, and not for no frame
             planes = range(t * clip.depth, (t + 1) * clip.depth)
             seen: list[Tensor] | None = None if self.appearance is None else []
             fine = bool(np.prod(clip.labels_shape[1:], dtype=np.int64) <= FINE)
