@@ -20,7 +20,7 @@ from napari_osvos.config import PredictConfig
 from napari_osvos.device import fast_precision, resolve_device
 from napari_osvos.intensity import PERCENTILES, IntensityScale
 from napari_osvos.labelling import LabelMeaning, PlaneMaps, foreground_of
-from napari_osvos.memory import OUT_OF_MEMORY, Need, Shortage, free_memory, planned_tile, prediction_need
+from napari_osvos.memory import HUGE_TILE, OUT_OF_MEMORY, Need, Shortage, free_memory, planned_tile, prediction_need
 from napari_osvos.network import OSVOSNet
 from napari_osvos.tiling import FINE, FLIPS, PLAIN, Look, plane_maps, zoomed
 
@@ -193,13 +193,16 @@ class Segmenter:
             turns = FLIPS if self.config.flips else PLAIN
             look = Look(pick, len(self.meaning.values), self.zoom, turns, tile, fine)
             try:
-                return plane_maps(self.net, plane, intensity, look, seen)
+                maps = plane_maps(self.net, plane, intensity, look, seen)
+                if not fine:
+                    free_memory()  # for the labels, which need as much
+                return maps
             except OUT_OF_MEMORY as error:
                 if not self.shortage.smaller_tile(error, tile, self.device):
                     self.shortage.to_cpu(error, self.device)
                     self.device = torch.device("cpu")
+                    self.net.to(self.device)
             del (seen or [])[before:]
-            self.net.to(self.device)
             free_memory()  # only here is the error gone, and with it what it kept alive
 
     def _tile(self, plane: np.ndarray, maps: int, fine: bool) -> int:
@@ -223,6 +226,8 @@ class Segmenter:
 
         if size[0] * size[1] < PLANNED:
             return tile
+        if not fine and self.device.type == "cpu":
+            tile = min(tile, HUGE_TILE)
         return planned_tile(need, tile, self.device, self.shortage)
 
     @property
