@@ -19,6 +19,7 @@ from napari_osvos.worker.events import (
     Failed,
     Finished,
     FrameDone,
+    Noted,
     Preview,
     TrainingDone,
     TrainingProgress,
@@ -160,6 +161,8 @@ class RunControl(QObject):
                 break
             if isinstance(event, (Preview, FrameDone)):
                 self._stage.draw_soon(event.frame)
+            elif isinstance(event, Noted):
+                self.said.emit(event.message, "warning", "")
             elif isinstance(event, TrainingDone):
                 self._take_training_done(self.run, event)
         if fills and self.run is not None:

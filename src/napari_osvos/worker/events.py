@@ -1,7 +1,7 @@
 """What an engine tells, in the order in which it comes.
 
 Of a run come `TrainingProgress` and `Preview` (any number, mixed), `TrainingDone`, `FrameDone` (one a frame, none for
-accepted ones), and at last exactly one of `Finished`, `Failed`, `Cancelled` and `EngineDied`. A run without annotations
+accepted ones), `Noted` where something is not as it was wished, and at last exactly one of `Finished`, `Failed`, `Cancelled` and `EngineDied`. A run without annotations
 starts with frames.
 `EngineReady` comes once after every start of the engine process, `Calibrated` some time after it, not during a run.
 """
@@ -146,6 +146,19 @@ class TrainingDone(Event):
     stopped_early: bool
     segmenter: Path | None
     remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Noted(Event):
+    """The run goes on, but otherwise than it was asked for.
+
+    Attributes
+    ----------
+    message : str
+        One sentence for the user.
+    """
+
+    message: str
 
 
 @dataclass(frozen=True, eq=False)
