@@ -166,6 +166,30 @@ class Labels(Sequence[npt.NDArray[np.int32]]):
         return checked_labels(plane[..., 0], where, masks_255=binary)
 
 
+class FrameStack:
+    """Frames that a function gives as one array, which `Labels` reads plane by plane.
+
+    Parameters
+    ----------
+    at : callable
+        Gives the frame at a position.
+    positions : sequence of int
+        Of the frames.
+    shape : sequence of int
+        Of a frame.
+    """
+
+    dtype = np.dtype(np.int32)
+
+    def __init__(self, at: Any, positions: Sequence[int], shape: Sequence[int]) -> None:
+        self._at = at
+        self._positions = tuple(positions)
+        self.shape = (len(self._positions), *shape)
+
+    def __getitem__(self, index: tuple[Any, ...]) -> npt.NDArray[np.int32]:
+        return np.asarray(self._at(self._positions[index[0]])[index[1:]])
+
+
 def checked_labels(values: npt.NDArray[Any], where: str, *, masks_255: bool = False) -> npt.NDArray[np.int32]:
     """Return label values as int32.
 

@@ -54,6 +54,31 @@ class FramePrediction:
     novelty: float | None = None
 
 
+@dataclass(frozen=True)
+class FrameMaps:
+    """What the network says of a frame, before labels are made of it.
+
+    Attributes
+    ----------
+    frame : int
+        Position in the clip.
+    planes : list of PlaneMaps
+        One for each slice.
+    has_depth : bool
+        Whether the frame is a stack, even of one slice.
+    novelty : float or None
+        As of `FramePrediction`.
+    seconds : float
+        Time it took.
+    """
+
+    frame: int
+    planes: list[PlaneMaps]
+    has_depth: bool
+    novelty: float | None
+    seconds: float
+
+
 def confidence(probability: np.ndarray, threshold: float = 0.5) -> float:
     """Return the overlap to expect of a mask with the truth if the probabilities are right.
 
@@ -274,22 +299,36 @@ class Segmenter:
         for p in range(clip.n_planes) if planes is None else planes:
             yield p, self.plane_probability(clip.plane(p), intensity)
 
-    def iter_frames(self, clip: Clip, frames: Iterable[int] | None = None) -> Iterator[FramePrediction]:
-        """Yield the prediction of each frame; all frames in order by default."""
-        threshold = self.threshold if self.config.threshold is None else self.config.threshold
+    def iter_maps(self, clip: Clip, frames: Iterable[int] | None = None) -> Iterator[FrameMaps]:
+        """Yield what the network says of each frame; all frames in order by default."""
         intensity = movie_intensity(clip, self.net.config.intensities)
         for t in range(clip.n_frames) if frames is None else frames:
-            began = time.perf_counter()
-            planes = range(t * clip.depth, (t + 1) * clip.depth)
-            seen: list[Tensor] | None = None if self.appearance is None else []
-            maps = [self.plane_maps(clip.plane(p), intensity, self._wants_contours, seen) for p in planes]
-            labels = _compact(self.labels_of(maps))
-            probability = np.stack([foreground_of(m) for m in maps])
-            if not clip.has_depth:
-                labels, probability = labels[0], probability[0]
-            novelty = None if self.appearance is None else self.appearance.novelty(seen or [])
-            seconds = time.perf_counter() - began
-            yield FramePrediction(t, labels, probability, confidence(probability, threshold), seconds, novelty)
+            yield self._frame_maps(clip, t, intensity)
+
+    def _frame_maps(self, clip: Clip, t: int, intensity: IntensityScale) -> FrameMaps:
+        began = time.perf_counter()
+        planes = range(t * clip.depth, (t + 1) * clip.depth)
+        seen: list[Tensor] | None = None if self.appearance is None else []
+        maps = [self.plane_maps(clip.plane(p), intensity, self._wants_contours, seen) for p in planes]
+        novelty = None if self.appearance is None else self.appearance.novelty(seen or [])
+        return FrameMaps(t, maps, clip.has_depth, novelty, time.perf_counter() - began)
+
+    def frame_prediction(self, maps: FrameMaps) -> FramePrediction:
+        """Return the prediction of a frame from what the network says of it. Needs no GPU, and any thread will do."""
+        began = time.perf_counter()
+        labels = _compact(self.labels_of(maps.planes))
+        probability = np.stack([foreground_of(m) for m in maps.planes])
+        if not maps.has_depth:
+            labels, probability = labels[0], probability[0]
+        threshold = self.threshold if self.config.threshold is None else self.config.threshold
+        sure = confidence(probability, threshold)
+        seconds = maps.seconds + time.perf_counter() - began
+        return FramePrediction(maps.frame, labels, probability, sure, seconds, maps.novelty)
+
+    def iter_frames(self, clip: Clip, frames: Iterable[int] | None = None) -> Iterator[FramePrediction]:
+        """Yield the prediction of each frame; all frames in order by default."""
+        for maps in self.iter_maps(clip, frames):
+            yield self.frame_prediction(maps)
 
     def iter_labels(self, clip: Clip, frames: Iterable[int] | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Yield frame and labels, (Y, X) or (Z, Y, X); see `FramePrediction`."""

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from napari_osvos.annotations import Annotations
 from napari_osvos.clip import Clip
 from napari_osvos.config import LinkConfig
-from napari_osvos.finished_frames import FrameStack
-from napari_osvos.labels import Labels
+from napari_osvos.labels import FrameStack, Labels
 from napari_osvos.lineage import Lineage, Track
 from napari_osvos.linked_movie import Progress
 from napari_osvos.linking import Linking, link

@@ -21,13 +21,15 @@ from napari_osvos.clip import checked_numbers
 from napari_osvos.formats import METADATA_KEY, is_zarr
 from napari_osvos.labels import Labels, checked_labels
 from napari_osvos.machine import check_space, replacing
+from napari_osvos.ome_zarr import create_image
 
 # What deflate leaves of the pixels at most, by experience: labels are flat, probabilities are not.
 COMPRESSED_LABELS = 0.15
 COMPRESSED_PROBABILITIES = 0.6
 # Above this, a TIFF no longer is what ImageJ reads by itself (4 GB of offsets) and becomes a BigTIFF.
 LARGEST_IMAGEJ_BYTES = 3_500_000_000
-ZARR_CHUNK = 1024
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What an OSError says of a disk, or of a share of one, that is full."""
 
 
 def write_labels(
@@ -171,7 +173,7 @@ def _write(
                 _write_tiff(partial, stack, shape, dtype, notes)
                 _expect_end(source, shape, path)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in DISK_FULL:
             raise
         reason = f"The disk became full, so {path} was not written; free some space or write elsewhere."
         raise OSError(errno.ENOSPC, reason) from error
@@ -270,31 +272,7 @@ def _write_zarr(
     notes: dict[str, Any],
     name: str,
 ) -> None:
-    import zarr
-
-    axes = notes["axes"].lower()
-    scale = {"type": "scale", "scale": [1.0] * len(shape)}
-    ome: dict[str, Any] = {
-        "version": "0.5",
-        "multiscales": [
-            {
-                "name": name,
-                "axes": [{"name": axis, "type": "time" if axis == "t" else "space"} for axis in axes],
-                "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
-            }
-        ],
-    }
-    if dtype.kind == "u":
-        ome["image-label"] = {}  # viewers then show it as labels
-    group = zarr.create_group(str(path), zarr_format=3, attributes={"ome": ome, METADATA_KEY: notes})
-    array = group.create_array(
-        "0",
-        shape=shape,
-        dtype=dtype,
-        chunks=(1,) * (len(shape) - 2) + tuple(min(n, ZARR_CHUNK) for n in shape[-2:]),
-        dimension_names=list(axes),
-        fill_value=0,
-    )
+    array = create_image(path, shape, dtype, frame_numbers=notes["frame_numbers"], name=name)
     for t, frame in enumerate(stack):
         array[t] = frame
 
