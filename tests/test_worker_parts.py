@@ -27,7 +27,8 @@ from napari_osvos.worker.calibration import Calibration, estimated_seconds, expe
 from napari_osvos.worker.controls import Controls, RunCancelled
 from napari_osvos.worker.event_queue import EventQueue
 from napari_osvos.worker.failures import failure
-from napari_osvos.worker.filling import Filling, nearest_frame
+from napari_osvos.worker.controls import nearest_frame
+from napari_osvos.worker.filling import Filling
 from napari_osvos.worker.learning import Previews, learn
 from napari_osvos.worker.mailbox import Mailbox
 from napari_osvos.worker.packing import (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_osvos.clip import Clip
 from napari_osvos.cluster_flow import AHEAD, Broadcast, Call, Flow
-from napari_osvos.cluster_tasks import Movie, Terms, predict_into, reason_of
+from napari_osvos.cluster_tasks import Movie, Terms, predict_into, reason_of, segmenter_bytes
 from napari_osvos.frame_store import FrameStore
 from napari_osvos.pipeline import Advance
 from napari_osvos.segmenter import Segmenter, movie_intensity
@@ -24,14 +23,6 @@ CALL_SECONDS = 2.0
 MOST_FRAMES = 64
 FIRST_PIXELS = 2_000_000
 """Pixels of a call before it is known how long they take."""
-
-
-def segmenter_bytes(segmenter: Segmenter) -> bytes:
-    """Return the file that `Segmenter.save` would write."""
-    with tempfile.TemporaryDirectory(prefix="napari-osvos-") as folder:
-        path = Path(folder, "segmenter.osvos")
-        segmenter.save(path)
-        return path.read_bytes()
 
 
 class ClusterSegmenter:
@@ -140,5 +131,3 @@ class _Work:
             f"Frame {clip.frame_numbers[first]} of {clip.name} could not be segmented{others}: {self.failures[first]}. "
             f"The {len(store.finished)} finished frames are in {store.path}; the same command goes on from there."
         )
-
-

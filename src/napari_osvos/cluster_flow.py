@@ -6,7 +6,7 @@ import contextlib
 import queue
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,7 @@ class Call:
     function : callable
         Of a module, so that workers find it by its name.
     arguments : tuple
-        Plain data, or `Broadcast`.
+        Plain data, `Broadcast` or `Parcel`.
     about : Any
         Comes back with what the call returned.
     name : str
@@ -75,6 +75,22 @@ class Broadcast:
         self._future, self._holders = None, set()
 
 
+class Parcel:
+    """Something large that only the worker of one call gets.
+
+    Parameters
+    ----------
+    payload : object
+    """
+
+    def __init__(self, payload: Any) -> None:
+        self.payload = payload
+
+    def future(self, client: Any, workers: list[str]) -> Any:
+        """Return what stands for it in a call."""
+        return client.scatter(self.payload, hash=False)
+
+
 class Flow:
     """Has a cluster work off calls.
 
@@ -94,7 +110,7 @@ class Flow:
         self._workers: list[str] = []
         self._looked = -LOOK
 
-    def run(self, next_call: Callable[[], Call | None]) -> Iterator[tuple[Call, Any]]:
+    def run(self, next_call: Callable[[], Call | None]) -> Generator[tuple[Call, Any]]:
         """Yield each call with what it returned, or the exception that it raised, as they come.
 
         Parameters
@@ -147,7 +163,8 @@ class Flow:
 
     def _submit(self, call: Call) -> None:
         arguments = [
-            one.future(self._client, self._workers) if isinstance(one, Broadcast) else one for one in call.arguments
+            one.future(self._client, self._workers) if isinstance(one, Broadcast | Parcel) else one
+            for one in call.arguments
         ]
         key = f"{call.name}-{uuid.uuid4().hex}"
         future = self._client.submit(call.function, *arguments, key=key, pure=False)

@@ -59,7 +59,9 @@ class ClusterChoice:
 
     def __post_init__(self) -> None:
         if bool(self.scheduler) == bool(self.workers):
-            raise ValueError("A cluster is either a scheduler or a number of workers of this machine; give one of them.")
+            raise ValueError(
+                "A cluster is either a scheduler or a number of workers of this machine; give one of them."
+            )
         if self.workers < 0:
             raise ValueError(f"The number of workers is {self.workers}; it must be at least 1.")
         for path in (self.tls_ca, self.tls_cert, self.tls_key):
@@ -158,7 +160,8 @@ def version_complaint(theirs: Mapping[str, str], whose: str) -> str:
     for name in COMPARED:
         # what follows the + says for which device torch was built
         if mine[name].partition("+")[0] != theirs.get(name, "").partition("+")[0]:
-            return f"The worker {whose} has {name} {theirs.get(name) or '(none)'}, this process {mine[name]}; they must be the same."
+            found = theirs.get(name) or "(none)"
+            return f"The worker {whose} has {name} {found} and this process {mine[name]}; they must be the same."
     return ""
 
 

@@ -178,6 +178,14 @@ def can_read(movie: Movie, shape: tuple[int, ...], n_channels: int, dtype: str) 
     return (clip.labels_shape, clip.n_channels, clip.dtype.str) == (shape, n_channels, dtype)
 
 
+def segmenter_bytes(segmenter: Segmenter) -> bytes:
+    """Return the file that `Segmenter.save` would write."""
+    with tempfile.TemporaryDirectory(prefix="napari-osvos-") as folder:
+        path = Path(folder, "segmenter.osvos")
+        segmenter.save(path)
+        return path.read_bytes()
+
+
 def open_segmenter(payload: bytes, device: torch.device) -> Segmenter:
     """Return the segmenter of a file's bytes, which is loaded once."""
     digest = hashlib.sha256(payload).hexdigest()

@@ -107,7 +107,7 @@ class SettingsSection(QWidget):
         self.scheduler = QLineEdit()
         self.scheduler.setPlaceholderText("none: this machine")
         self.scheduler.setToolTip(
-            "Address of a dask scheduler, such as tcp://node7:8786, or its scheduler file: its workers predict the frames"
+            "A dask scheduler whose workers predict the frames: its address, such as tcp://node7:8786, or its file"
         )
         self.tuning = ConfigForm(FineTuneConfig, _TUNING)
         self.prediction = ConfigForm(PredictConfig, _PREDICTION)

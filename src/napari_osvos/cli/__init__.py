@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 failed while running, 2 wrong usage or input that cannot b
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
@@ -15,9 +14,8 @@ from collections.abc import Sequence
 from napari_osvos import __version__
 from napari_osvos.cli import benchmark, demo, evaluate, info, segment, suggest, track, train_parent
 from napari_osvos.cli.console import PROGRAM, Console
+from napari_osvos.cli.judging import DONE, FAILED, STOPPED, judge
 from napari_osvos.cli.options import Parser
-
-DONE, FAILED, BAD_USAGE, STOPPED = 0, 1, 2, 130
 
 _EPILOG = f"""\
 examples:
@@ -78,28 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        code, sentence = _judge(error)
-        console.error(sentence if sentence.endswith((".", ")", "!", "?")) else f"{sentence}.")
+        code, sentence = judge(error)
+        console.error(sentence)
         return code
-
-
-def _judge(error: Exception) -> tuple[int, str]:
-    """Return the exit code of an error and one sentence about it."""
-    text = " ".join(str(error).split())
-    from napari_osvos.formats import UnreadableFileError
-
-    if isinstance(error, ValueError | UnreadableFileError):
-        return BAD_USAGE, text
-    if isinstance(error, OSError):
-        if error.strerror and error.filename is not None:
-            text = f"{error.filename}: {error.strerror}."
-        elif error.strerror:
-            text = error.strerror
-        wrong_path = (errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM)
-        kinds = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
-        return (BAD_USAGE if error.errno in wrong_path or isinstance(error, kinds) else FAILED), text
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return FAILED, f"Out of memory; close other programs, or use --device cpu. ({text or 'no details'})"
-    if isinstance(error, RuntimeError | FloatingPointError):
-        return FAILED, text
-    return FAILED, f"Unexpected {type(error).__name__}: {text}. Run again with --debug for the details."

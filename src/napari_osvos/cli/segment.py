@@ -1,4 +1,4 @@
-"""The verbs that make labels: ``fine-tune``, ``predict``, and ``segment``, which is both."""
+"""The verbs that make labels: ``predict``, and ``segment``, which fine-tunes before."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from napari_osvos.cli import fine_tune
 from napari_osvos.cli.console import PROGRAM, Console
 from napari_osvos.cli.evaluate import add_scoring, score
 from napari_osvos.cli.exports import add_exports, add_linking, add_units, check_exports, export_paths, scale_of
@@ -32,7 +33,6 @@ from napari_osvos.cli.stages import (
 from napari_osvos.cli.suggest import conclude
 from napari_osvos.config import FineTuneConfig, LinkConfig, PredictConfig
 
-_FREQUENT = ("quality", "task", "seed", "steps", "seconds")
 _SEGMENT_EXAMPLES = f"""\
 examples:
   {PROGRAM} segment movie.tif -a painted.tif -o labels.tif
@@ -40,11 +40,6 @@ examples:
   {PROGRAM} segment 02 -a 02_ST/SEG --frames 0,40 -o labels.tif     # a Cell Tracking Challenge folder as it is
   {PROGRAM} segment movie.tif -a painted.tif -o tracks.tif --export cells.csv --export 02_RES --pixel-size 0.65,0.65
   {PROGRAM} segment movie.tif -a more.tif --continue cells.osvos --corrected 12 --accepted 0 -o labels.tif --force
-"""
-_FINE_TUNE_EXAMPLES = f"""\
-examples:
-  {PROGRAM} fine-tune movie.tif -a painted.tif -o cells.osvos
-  {PROGRAM} fine-tune movie.tif -a scribbles.tif --partial 0 --background-label 2 -o cells.osvos --seconds 10
 """
 _PREDICT_EXAMPLES = f"""\
 examples:
@@ -69,7 +64,7 @@ def add_verbs(verbs: Any) -> None:
     _add_output(parser)
     parser.add_argument("--save", metavar="FILE.osvos", type=Path, help="keep the fine-tuned segmenter")
     add_start(parser)
-    _add_tuning(parser)
+    fine_tune.add_tuning(parser)
     add_settings(parser.add_argument_group("prediction"), PredictConfig)
     _add_tracks(parser)
     scoring = parser.add_argument_group("scoring")
@@ -79,23 +74,7 @@ def add_verbs(verbs: Any) -> None:
     add_reporting(parser)
     parser.set_defaults(run=segment)
 
-    parser = verbs.add_parser(
-        "fine-tune",
-        usage=f"{PROGRAM} fine-tune MOVIE -a LABELS -o FILE.osvos [options]",
-        help="learn from the painted frames and keep the segmenter",
-        description="Fine-tune a network on the painted frames of a movie.",
-        epilog=_FINE_TUNE_EXAMPLES,
-    )
-    add_movie(parser)
-    add_annotations(parser)
-    parser.add_argument(
-        "-o", "--output", metavar="FILE.osvos", type=Path, required=True, help="where to keep the segmenter"
-    )
-    add_start(parser)
-    _add_tuning(parser)
-    add_machine(parser)
-    add_reporting(parser)
-    parser.set_defaults(run=fine_tune)
+    fine_tune.add_verb(verbs)
 
     parser = verbs.add_parser(
         "predict",
@@ -142,11 +121,6 @@ def _add_tracks(parser: argparse.ArgumentParser) -> None:
     add_linking(parser.add_argument_group("linking, seldom needed"))
 
 
-def _add_tuning(parser: argparse.ArgumentParser) -> None:
-    add_settings(parser.add_argument_group("fine-tuning"), FineTuneConfig, only=_FREQUENT)
-    add_settings(parser.add_argument_group("fine-tuning, seldom needed"), FineTuneConfig, leave_out=_FREQUENT)
-
-
 def segment(given: argparse.Namespace, console: Console) -> None:
     """Fine-tune on the painted frames, then segment every frame."""
     report = Report("segment", given.words)
@@ -176,29 +150,6 @@ def segment(given: argparse.Namespace, console: Console) -> None:
         skip = [clip.frame_numbers[t] for t in paint.annotations.frames]
         score(given, console, report, labels=given.output, skip=skip, lineage=tracked.lineage if tracked else None)
     conclude(console, report, clip, review, remarks=remarks)
-    _finish(given, console, report)
-
-
-def fine_tune(given: argparse.Namespace, console: Console) -> None:
-    """Fine-tune on the painted frames and keep the segmenter."""
-    report = Report("fine-tune", given.words)
-    check_ending("-o", given.output, [".osvos"])
-    inputs = [path for path in (given.movie, given.annotations, given.continued) if path]
-    check_outputs({"-o": given.output, "--json": given.json}, inputs=inputs, force=given.force)
-    tuning = settings_of(given, FineTuneConfig)
-    with report.timing("read"):
-        clip = read_movie(given, report)
-        paint = read_paint(given, clip, report)
-        device = choose_device(given, console, report)
-        start = load_start(given)
-    segmenter, remarks = learn(
-        given, console, report, clip, paint.annotations, tuning, start, device, keep=given.output
-    )
-    with report.timing("write"):
-        segmenter.save(given.output)
-    report.add(task=segmenter.meaning.task, outputs=[str(given.output)])
-    for remark in remarks:
-        console.say(remark)
     _finish(given, console, report)
 
 

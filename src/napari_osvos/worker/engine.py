@@ -16,6 +16,7 @@ from napari_osvos.parent import ParentNetwork
 from napari_osvos.provenance import frames_learned_from
 from napari_osvos.segmenter import Segmenter
 from napari_osvos.suggest import FrameReview
+from napari_osvos.worker.cluster_filling import ClusterFilling
 from napari_osvos.worker.controls import Controls, RunCancelled
 from napari_osvos.worker.events import Calibrated, Cancelled, Event, Finished, FrameDone, Preview, TrainingDone
 from napari_osvos.worker.failures import failure
@@ -137,7 +138,12 @@ class EngineProcess:
             segmenter.config = order.prediction or segmenter.config
         known = order.accepted.union(frames_learned_from(segmenter.provenance, clip))
         review = FrameReview.of(segmenter, clip, known)
-        filling = Filling(segmenter, clip, planes, self.controls, accepted=order.accepted, review=review)
+        cluster = None
+        if order.scheduler:
+            where = (order.scheduler, segmenter, clip, order.file, order.device, self.controls)
+            cluster = ClusterFilling(*where, with_probability=order.probabilities or order.uncertainty)
+        parts: dict[str, Any] = {"accepted": order.accepted, "review": review, "cluster": cluster}
+        filling = Filling(segmenter, clip, planes, self.controls, **parts)
         stopped = filling.run(tell, order.probabilities, order.uncertainty)
         return Finished(
             filling.done,

@@ -1,8 +1,8 @@
 """What an engine tells, in the order in which it comes.
 
 Of a run come `TrainingProgress` and `Preview` (any number, mixed), `TrainingDone`, `FrameDone` (one a frame, none for
-accepted ones), `Noted` where something is not as it was wished, and at last exactly one of `Finished`, `Failed`, `Cancelled` and `EngineDied`. A run without annotations
-starts with frames.
+accepted ones), `Noted` where something is not as it was wished, and at last exactly one of `Finished`, `Failed`,
+`Cancelled` and `EngineDied`. A run without annotations starts with frames.
 `EngineReady` comes once after every start of the engine process, `Calibrated` some time after it, not during a run.
 """
 
