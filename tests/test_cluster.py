@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from engine_desk import Desk
+from engine_desk import Desk, until
 from toy_clip import tiny_parent, toy_clip
 from toy_files import QUICK, ToyFiles, write_toy_files
 
@@ -71,8 +71,10 @@ def _pids(client: Any) -> dict[str, int]:
     return dict(client.run(os.getpid))
 
 
-def _workers_back(client: Any, count: int = 2) -> None:
-    client.wait_for_workers(count, timeout=60)
+def _workers_back(client: Any) -> None:
+    """Wait until two workers are there and those who start them anew know it."""
+    nannies = client.cluster.workers.values()
+    until(lambda: len(client.nthreads()) == 2 and all(nanny.status.name == "running" for nanny in nannies), 60)
 
 
 # -- prediction ------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ LOOK = 2.0
 """Seconds between two looks at which workers there are."""
 POLL = 0.1
 """Seconds between two looks at what the user wants."""
+PATIENCE = 60.0
+"""Seconds for which workers of this machine may be gone: they start anew by themselves, if at all."""
 LOSSES = 10
 """Times that a call is sent again after the cluster has forgotten it, or what it was given."""
 
@@ -108,7 +110,7 @@ class Flow:
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._again: list[Call] = []
         self._workers: list[str] = []
-        self._looked = -LOOK
+        self._looked, self._seen = -LOOK, time.monotonic()
 
     def run(self, next_call: Callable[[], Call | None]) -> Generator[tuple[Call, Any]]:
         """Yield each call with what it returned, or the exception that it raised, as they come.
@@ -175,6 +177,10 @@ class Flow:
         if time.monotonic() - self._looked >= LOOK or not self._workers:
             self._workers = worker_addresses(self._client)
             self._looked = time.monotonic()
+            if self._workers:
+                self._seen = self._looked
+            elif self._client.cluster is not None and self._looked - self._seen > PATIENCE:
+                raise ConnectionError("All workers of this machine have ended, and none starts anew")
 
     def _wait(self) -> list[str]:
         """Return the calls that have come back, after a moment at most."""
