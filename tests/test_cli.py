@@ -26,6 +26,7 @@ from napari_osvos.cli.options import frame_numbers, settings_of
 from napari_osvos.cli.stages import check_disk
 from napari_osvos.clip import Clip
 from napari_osvos.config import FineTuneConfig
+from napari_osvos.frame_store import FrameStore
 from napari_osvos.machine import check_space, peak_memory, replacing
 
 VERBS = ("segment", "fine-tune", "predict", "suggest", "evaluate", "train-parent", "benchmark", "info", "demo")
@@ -446,9 +447,12 @@ def test_ctrl_c_keeps_the_frames_that_are_finished(toy: ToyFiles) -> None:
     np.save(toy.folder / "long.npy", frames)
     code, said = _interrupt_at(["predict", str(saved), "long.npy", "-o", "labels.tif"], "predicting", toy.folder)
     assert code == 130
-    assert "finished frames are in partial-labels.tif" in said
-    finished = read_labels(toy.folder / "partial-labels.tif")
-    assert 0 < finished.n_frames < 10_000
+    n_finished = len(FrameStore(toy.folder / "unfinished-labels.tif.zarr").finished)
+    sentence = (
+        f"{n_finished} of 10000 frames were finished, in unfinished-labels.tif.zarr; the same command goes on from"
+    )
+    assert f"napari-osvos: stopped. {sentence} there.\n" in said
+    assert 0 < n_finished < 10_000
     assert not (toy.folder / "labels.tif").exists()
 
 

@@ -191,6 +191,63 @@ def test_a_bad_frame_is_named_and_the_others_are_finished(client: Any, toy: ToyF
     assert "The 11 finished frames are in" in str(caught.value)
 
 
+def _words(toy: ToyFiles, client: Any, *movies: Path, output: Path) -> list[str]:
+    words = ["predict", toy.folder / "toy.osvos", *movies, "-o", output, "--scheduler", client.scheduler.address]
+    return [str(word) for word in words]
+
+
+def test_the_command_line_predicts_on_a_scheduler(
+    client: Any, toy: ToyFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _workers_back(client)
+    assert main(_words(toy, client, toy.movie, output=tmp_path / "there.tif")) == 0
+    assert f"Computing on the scheduler {client.scheduler.address}." in capsys.readouterr().err
+    assert main(_words(toy, client, toy.movie, output=tmp_path / "here.tif")[:-2]) == 0
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "there.tif"), tifffile.imread(tmp_path / "here.tif"))
+    assert not list(tmp_path.glob("unfinished-*"))
+
+
+def test_a_plate_is_predicted_on_a_scheduler_and_a_broken_movie_is_told(
+    client: Any, toy: ToyFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _workers_back(client)
+    plate = tmp_path / "plate"
+    plate.mkdir()
+    pixels = tifffile.imread(toy.movie)
+    for name in ("A1", "A2"):
+        tifffile.imwrite(plate / f"{name}.tif", pixels, imagej=True, metadata={"axes": "TYX"})
+    frames = plate / "A3"
+    frames.mkdir()
+    for t, frame in enumerate(pixels):
+        tifffile.imwrite(frames / f"t{t:03d}.tif", frame)
+    (frames / "t007.tif").write_bytes(b"II*\0 no more of it")
+    movies = [plate / "A1.tif", plate / "A2.tif", frames]
+    assert main([*_words(toy, client, *movies, output=tmp_path / "labels"), "--format", "tif"]) == 1
+    said = capsys.readouterr().err
+    assert "2 of 3 movies are done" in said
+    assert (tmp_path / "labels" / "A1.tif").exists()
+    assert (tmp_path / "labels" / "A2.tif").exists()
+    assert "t007.tif cannot be read" in said
+
+
+def test_a_run_that_lost_its_cluster_goes_on_without_one(client: Any, toy: ToyFiles, tmp_path: Path) -> None:
+    """The frames that the workers finished are not predicted again."""
+    _workers_back(client)
+    output = tmp_path / "labels.tif"
+    job = PredictJob(str(toy.movie), str(toy.folder / "toy.osvos"), str(output))
+    clip = job.open_clip()
+    store = job.open_store(clip)
+    ClusterSegmenter(client, _segmenter()).predict_frames(job, clip, range(5), store)
+    marks = {t: store.about(t) for t in store.finished}
+    assert sorted(marks) == [0, 1, 2, 3, 4]
+    again = job.open_store(clip)
+    ClusterSegmenter(client, _segmenter()).predict_frames(job, clip, again.missing, again)
+    assert {t: again.about(t) for t in marks} == marks
+    assert again.missing == ()
+    assert main(["predict", job.segmenter, job.movie, "-o", job.output]) == 0
+    assert len(tifffile.imread(output)) == N_FRAMES
+
+
 # -- the scheduler ---------------------------------------------------------------------------
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from napari_osvos import Annotations, Lineage, Track, track
-from napari_osvos.finished_frames import FinishedFrames
 from napari_osvos.labels import Labels
 from napari_osvos.tracking import as_tracks, painted_ids, painted_on
 
@@ -62,26 +61,3 @@ def test_one_label_in_several_parts_is_no_id(second: int, named: bool) -> None:
     painted[0, 1, 5:7, 5:7] = second
     annotations = Annotations.from_labels(painted)
     assert (painted_ids(annotations) is annotations) is named
-
-
-def test_finished_frames_come_in_any_order_and_again() -> None:
-    stack = np.arange(3 * 2 * 4 * 5).reshape(3, 2, 4, 5) * 700
-    finished = FinishedFrames((2, 4, 5))
-    for t in (2, 0, 1):
-        finished.add(t, np.zeros((2, 4, 5), np.uint16) if t == 0 else stack[t])
-    finished.add(0, stack[0])
-    np.testing.assert_array_equal(np.asarray(finished.labels()), stack)
-    assert finished.largest == stack.max() > 65_535
-    some = FinishedFrames((2, 4, 5))
-    some.add(2, stack[2])
-    assert some.labels((10, 20, 30)).frame_numbers == (30,)
-    with pytest.raises(ValueError, match=r"frames are \(2, 4, 5\)"):
-        some.add(1, stack[0, 0])
-
-
-def test_a_frame_takes_little_memory() -> None:
-    y, x = np.mgrid[:1024, :1024]
-    frame = ((y // 32) * 32 + x // 32 + 1) * ((y % 32 > 4) & (x % 32 > 4))
-    finished = FinishedFrames(frame.shape)
-    finished.add(0, frame)
-    assert sum(len(packed) for packed, _ in finished._packed.values()) < 50_000

@@ -105,6 +105,38 @@ def export_kind(path: str | Path, kind: str | None = None) -> tuple[str, Path]:
     )
 
 
+def export_beside(path: Path, kind: str) -> str:
+    """Return the export of a kind that lies beside the labels of a movie, and is named like them.
+
+    Parameters
+    ----------
+    path : Path
+        Of the labels, without an ending.
+    kind : str
+        A name of `EXPORTS`, or an ending such as ``csv``.
+
+    Returns
+    -------
+    str
+        ``KIND:PATH``. A folder of the Cell Tracking Challenge ends in ``_RES``, one of DAVIS in ``_davis``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind.
+    """
+    ending = f".{kind.lower().lstrip('.')}"
+    if kind not in EXPORTS:
+        fitting = [name for name, export in EXPORTS.items() if ending in export.endings]
+        if not fitting:
+            kinds = ", ".join(EXPORTS)
+            raise ValueError(f"--export {kind} is no kind; into a folder, name one of {kinds}, or an ending.")
+        kind = fitting[0]
+    else:
+        ending = {"ctc": "_RES", "davis": "_davis"}.get(kind) or EXPORTS[kind].endings[0]
+    return f"{kind}:{path}{ending}"
+
+
 def check_export(
     path: str | Path, *, kind: str | None = None, has_clip: bool = True, overwrite: bool = False
 ) -> tuple[str, Path]:

@@ -9,7 +9,7 @@ import os
 import shutil
 import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,6 @@ LABELS_DTYPE = np.dtype(np.uint32)
 MARKS = "frames"
 """Folder of the marks of finished frames."""
 PROBABILITY, UNCERTAINTY = "probability", "uncertainty"
-
-
-def unfinished_path(output: str | Path) -> Path:
-    """Return where the frames of an output lie until all are there: ``unfinished-NAME.zarr`` beside it."""
-    output = Path(output)
-    name = f"unfinished-{output.name}"
-    return output.with_name(name if output.suffix.lower() == ".zarr" else f"{name}.zarr")
 
 
 @dataclass(frozen=True)
@@ -171,8 +164,8 @@ class FrameStore:
             other = "choice of files"
         if other:
             raise ValueError(
-                f"{self.path} holds {len(self.finished)} frames that were finished with another {other}; "
-                "repeat that command to go on with it, choose another output, or begin afresh with --force."
+                f"{self.path} holds what an earlier run finished with another {other}; repeat its command to go on "
+                "with it, choose another output, or add --force to begin afresh."
             )
 
     @property
@@ -319,12 +312,22 @@ class FrameStore:
         numbers = None if frame_numbers is None else [frame_numbers[t] for t in positions]
         return Labels(FrameStack(self.labels, positions, self.shape[1:]), frame_numbers=numbers, name=name)
 
-    def drop_damaged(self) -> tuple[int, ...]:
-        """Take back every finished frame whose pixels are not what was written, as after a power cut; return them."""
-        damaged = [t for t in self.finished if not self._is_sound(t)]
-        for t in damaged:
-            self._marks.pop(t, None)
-            self._mark(t).unlink()
+    def drop_damaged(self, progress: Callable[[int, int], object] | None = None) -> tuple[int, ...]:
+        """Take back every finished frame whose labels are not what was written, as after a power cut; return them.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Told the frames looked at and their number.
+        """
+        finished, damaged = self.finished, []
+        for done, t in enumerate(finished, start=1):
+            if not self._is_sound(t):
+                damaged.append(t)
+                self._marks.pop(t, None)
+                self._mark(t).unlink()
+            if progress is not None:
+                progress(done, len(finished))
         return tuple(damaged)
 
     def _is_sound(self, t: int) -> bool:

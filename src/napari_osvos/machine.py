@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -98,6 +99,30 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()
+
+
+def tidy(path: str | Path) -> None:
+    """Clear away what processes that are no more left beside `path` when they were killed while they wrote it.
+
+    What such a process had moved aside from `path`, and not replaced yet, comes back. A process of this number counts
+    as one of those: in containers all have the same.
+    """
+    import psutil
+
+    path = Path(path)
+    if not path.parent.is_dir():
+        return
+    for entry in list(path.parent.iterdir()):
+        left = re.fullmatch(re.escape(f".{path.name}.") + r"([0-9]+)\.(partial|old)", entry.name)
+        if left is None or (int(left[1]) != os.getpid() and psutil.pid_exists(int(left[1]))):
+            continue
+        if left[2] == "old" and not path.exists():
+            os.replace(entry, path)
+        elif entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                entry.unlink()
 
 
 def _size(n_bytes: int) -> str:

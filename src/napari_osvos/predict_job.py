@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_osvos import __version__
-from napari_osvos.frame_store import FrameStore, unfinished_path
+from napari_osvos.frame_store import FrameStore
+from napari_osvos.unfinished import unfinished_path
 
 if TYPE_CHECKING:
     import torch
@@ -110,7 +111,7 @@ class PredictJob:
         return {
             "movie": {**path_facts(self.movie), **shape, **reading},
             **(self.learned or {"segmenter": file_digest(self.segmenter)}),
-            "settings": dict(self.settings),
+            "prediction": dict(self.settings),
             "version": __version__,
         }
 

@@ -136,9 +136,12 @@ class FrameReview:
 
     def add(self, prediction: FramePrediction) -> None:
         """Take in the prediction of a frame; frames may come in any order."""
-        novelty = 0.0 if prediction.novelty is None else prediction.novelty
-        self._seen[prediction.frame] = (float(prediction.confidence), novelty)
-        self._masks[prediction.frame] = _small_mask(prediction.labels)
+        self.see(prediction.frame, prediction.labels, prediction.confidence, prediction.novelty)
+
+    def see(self, frame: int, labels: NDArray[Any], confidence: float, novelty: float | None) -> None:
+        """Take in what `add` would, of a prediction that was made before; see `FramePrediction`."""
+        self._seen[frame] = (float(confidence), 0.0 if novelty is None else novelty)
+        self._masks[frame] = _small_mask(labels)
 
     def ranking(self) -> tuple[Suggestion, ...]:
         """Return the frames that were predicted and are not annotated, best first.

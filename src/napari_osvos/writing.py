@@ -9,7 +9,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import numpy.typing as npt
 from napari_osvos.clip import checked_numbers
 from napari_osvos.formats import METADATA_KEY, is_zarr
 from napari_osvos.labels import Labels, checked_labels
-from napari_osvos.machine import check_space, replacing
+from napari_osvos.machine import check_space, replacing, tidy
 from napari_osvos.ome_zarr import create_image
 
 # What deflate leaves of the pixels at most, by experience: labels are flat, probabilities are not.
@@ -281,23 +280,15 @@ def _write_zarr(
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a name to write a folder to, which then takes the place of `path`; nothing is left after an error.
 
-    A process that was killed leaves its part behind. One of the same number, as all have in containers, is cleared
-    away; what such a process had moved aside from `path`, and not replaced yet, comes back.
+    A process that was killed leaves its part behind, which the next one clears away, see `machine.tidy`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, old = (path.with_name(f".{path.name}.{os.getpid()}.{state}") for state in ("partial", "old"))
-
-    def tidy() -> None:
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        for folder in (partial, old):
-            shutil.rmtree(folder, ignore_errors=True)
-
-    tidy()
+    tidy(path)
     try:
         yield partial
         if path.exists():
             os.replace(path, old)  # a folder cannot be replaced in one step
         os.replace(partial, path)
     finally:
-        tidy()
+        tidy(path)

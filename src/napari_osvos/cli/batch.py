@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_osvos.cli.clusters import cluster
 from napari_osvos.cli.console import Console, duration
+from napari_osvos.cli.failures import DONE, FAILED, judge
 from napari_osvos.cli.fine_tune import add_options, fine_tune_one
-from napari_osvos.cli.judging import DONE, FAILED, judge
 from napari_osvos.cli.options import Parser, settings_of
 from napari_osvos.cli.report import Report, check_outputs
 from napari_osvos.config import FineTuneConfig
@@ -185,8 +184,10 @@ def _check_different(path: Path, movies: Sequence[argparse.Namespace]) -> None:
 def _outcomes(given: argparse.Namespace, console: Console, movies: Sequence[argparse.Namespace]) -> Iterator[Outcome]:
     if not movies:
         return
-    with cluster(given, console) as client:
-        yield from _here(console, movies) if client is None else _there(client, given, console, movies)
+    if given.cluster is None:
+        yield from _here(console, movies)
+    else:
+        yield from _there(given, console, movies)
 
 
 def _here(console: Console, movies: Sequence[argparse.Namespace]) -> Iterator[Outcome]:
@@ -201,14 +202,14 @@ def _here(console: Console, movies: Sequence[argparse.Namespace]) -> Iterator[Ou
             yield Outcome(one, {}, judge(error)[1])
 
 
-def _there(
-    client: Any, given: argparse.Namespace, console: Console, movies: Sequence[argparse.Namespace]
-) -> Iterator[Outcome]:
+def _there(given: argparse.Namespace, console: Console, movies: Sequence[argparse.Namespace]) -> Iterator[Outcome]:
     from napari_osvos.cluster_flow import Call, Flow
     from napari_osvos.cluster_tasks import Terms, reason_of
 
-    terms = Terms(given.device)
-    calls = (Call(fine_tune_there, (vars(one) | {"run": None}, terms), one, "fine-tune") for one in movies)
+    client, terms = given.cluster.client, Terms(given.device)
+    calls = (
+        Call(fine_tune_there, (vars(one) | {"run": None, "cluster": None}, terms), one, "fine-tune") for one in movies
+    )
     done = 0
     with console.progress("fine-tuning movies", len(movies)) as advance:
         for call, outcome in Flow(client).run(lambda: next(calls, None)):

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_osvos.cli.console import Console
+from napari_osvos.cli.console import Advance, Console
 from napari_osvos.cli.options import at_least
 from napari_osvos.cluster_link import ClusterChoice, connected
+
+if TYPE_CHECKING:
+    from napari_osvos.clip import Clip
+    from napari_osvos.cluster import ClusterSegmenter
+    from napari_osvos.frame_store import FrameStore
+    from napari_osvos.predict_job import PredictJob
+    from napari_osvos.segmenter import Segmenter
 
 _OPTIONS = ("workers", "dashboard", "tls_ca", "tls_cert", "tls_key")
 
@@ -51,21 +58,73 @@ def cluster_choice(given: argparse.Namespace) -> ClusterChoice | None:
     return ClusterChoice(given.scheduler or "", given.workers or 0, given.threads, given.dashboard, **tls)
 
 
-@contextlib.contextmanager
-def cluster(given: argparse.Namespace, console: Console) -> Iterator[Any]:
-    """Yield a client of the cluster that the command line names, or None.
+class OnCluster:
+    """A cluster for as long as a verb runs.
 
-    Raises
-    ------
-    ValueError
-        As `connected`.
-    ConnectionError
-        If the scheduler is lost in the middle.
+    Parameters
+    ----------
+    choice
+        Which.
+    device
+        Where its workers compute.
+    console
+        Told about it.
+    stack
+        Closed when the verb is over.
     """
-    choice = cluster_choice(given)
-    if choice is None:
-        yield None
-        return
-    with connected(choice, console.say) as client:
-        console.say(f"Computing on {choice.in_words()}.")
-        yield client
+
+    def __init__(self, choice: ClusterChoice, device: str, console: Console, stack: contextlib.ExitStack) -> None:
+        self.choice, self._device, self._console, self._stack = choice, device, console, stack
+        self._client: Any = None
+        self._there: ClusterSegmenter | None = None
+
+    def connect(self) -> str:
+        """Connect, and return what the cluster is called.
+
+        Raises
+        ------
+        ValueError
+            As `connected`.
+        """
+        if self._client is None:
+            self._client = self._stack.enter_context(connected(self.choice, self._console.say))
+            self._console.say(f"Computing on {self.choice.in_words()}.")
+        return self.choice.in_words()
+
+    @property
+    def client(self) -> Any:
+        """Its client."""
+        self.connect()
+        return self._client
+
+    def predict_frames(
+        self,
+        job: PredictJob,
+        segmenter: Segmenter,
+        clip: Clip,
+        missing: Sequence[int],
+        store: FrameStore,
+        advance: Advance,
+    ) -> None:
+        """Predict the missing frames of a store, see `ClusterSegmenter.predict_frames`; movie after movie may come."""
+        from napari_osvos.cluster import ClusterSegmenter
+        from napari_osvos.cluster_tasks import Terms
+
+        if self._there is None or self._there.segmenter is not segmenter:
+            self._there = ClusterSegmenter(self.client, segmenter, Terms(self._device))
+        self._there.predict_frames(job, clip, missing, store, advance)
+
+
+Verb = Callable[[argparse.Namespace, Console], int | None]
+
+
+def on_cluster(verb: Verb) -> Verb:
+    """Return a verb that finds the cluster it is given as ``given.cluster``; None where it is this process."""
+
+    def run(given: argparse.Namespace, console: Console) -> int | None:
+        choice = cluster_choice(given)
+        with contextlib.ExitStack() as stack:
+            given.cluster = OnCluster(choice, given.device, console, stack) if choice else None
+            return verb(given, console)
+
+    return run

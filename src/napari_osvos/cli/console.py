@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from napari_osvos.command_line import PROGRAM as PROGRAM  # also for the verbs
 
@@ -58,6 +58,7 @@ class Console:
         self.output = output or sys.stdout
         self.errors = errors or sys.stderr
         self.interval = interval
+        self._terminal: Any = None  # while a bar is shown: lines go above it
 
     def show(self, text: str) -> None:
         """Write what was asked for."""
@@ -74,6 +75,9 @@ class Console:
         self._line(f"{PROGRAM}: error: {sentence}")
 
     def _line(self, text: str) -> None:
+        if self._terminal is not None:
+            self._terminal.print(text, markup=False, highlight=False, soft_wrap=True)
+            return
         self.errors.write(text + "\n")
         self.errors.flush()
 
@@ -108,13 +112,22 @@ class Console:
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=Terminal(file=self.errors), transient=True) as bar:
+        terminal = Terminal(file=self.errors)
+        with Progress(*columns, console=terminal, transient=True) as bar, self._above(terminal):
             task = bar.add_task(verb, total=total, note="")
 
             def advance(done: int, total: int, note: str = "") -> None:
                 bar.update(task, completed=done, total=total, note=note)
 
             yield advance
+
+    @contextmanager
+    def _above(self, terminal: Any) -> Iterator[None]:
+        self._terminal = terminal
+        try:
+            yield
+        finally:
+            self._terminal = None
 
     def _lines(self, verb: str) -> Advance:
         started = time.monotonic()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_osvos.cli.console import Console
-from napari_osvos.cli.options import add_settings, pixel_size, positive, settings_of
+from napari_osvos.cli.options import add_settings, overwrites, pixel_size, positive, settings_of
 from napari_osvos.cli.report import Report
 from napari_osvos.config import LinkConfig
 
@@ -69,7 +69,7 @@ def check_exports(given: argparse.Namespace, *, has_clip: bool = True) -> None:
     from napari_osvos.exporting import check_export
 
     for text in given.exports:
-        check_export(text, has_clip=has_clip, overwrite=given.force)
+        check_export(text, has_clip=has_clip, overwrite=overwrites(given))
 
 
 def scale_of(given: argparse.Namespace, labels_shape: Sequence[int], name: str) -> tuple[float, ...] | None:
@@ -123,7 +123,7 @@ def write_exports(
                 clip,
                 scale=scale,
                 seconds_per_frame=given.frame_interval,
-                overwrite=given.force,
+                overwrite=overwrites(given),
                 progress=advance,
             )
         report.add(outputs=[*report.facts.get("outputs", []), str(path)])

@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from napari_osvos.cli.clusters import add_cluster, cluster_choice
+from napari_osvos.cli.clusters import add_cluster, on_cluster
 from napari_osvos.cli.console import PROGRAM, Console
+from napari_osvos.cli.failures import DONE
 from napari_osvos.cli.options import add_machine, add_reading, add_reporting, add_settings, add_start, settings_of
+from napari_osvos.cli.outputs import finish
 from napari_osvos.cli.paint import add_annotations, read_paint
 from napari_osvos.cli.report import Report, check_ending, check_outputs
 from napari_osvos.cli.stages import choose_device, learn, load_start, read_movie
@@ -29,7 +31,7 @@ segmenter is not there yet; --force learns all of them again.
 """
 
 
-def add_verb(verbs: Any) -> None:
+def add_verbs(verbs: Any) -> None:
     """Add the verb to the command line."""
     parser = verbs.add_parser(
         "fine-tune",
@@ -43,7 +45,7 @@ def add_verb(verbs: Any) -> None:
     add_options(parser)
     add_cluster(parser)
     add_reporting(parser)
-    parser.set_defaults(run=fine_tune)
+    parser.set_defaults(run=on_cluster(fine_tune))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -76,12 +78,11 @@ def fine_tune(given: argparse.Namespace, console: Console) -> int:
         return fine_tune_all(given, console)
     if given.movie is None or given.annotations is None:
         raise ValueError(f"Give MOVIE and -a LABELS, or --batch LIST.csv (see {PROGRAM} fine-tune --help).")
-    if cluster_choice(given) is not None:
+    if given.cluster is not None:
         raise ValueError("One movie is learned by one machine; --workers and --scheduler go with --batch.")
     report = fine_tune_one(given, console, keep=given.output)
-    report.write(given.json)
-    console.say(f"{given.output}: {report.in_words()}.")
-    return 0
+    finish(given, console, report)
+    return DONE
 
 
 def fine_tune_one(given: argparse.Namespace, console: Console, *, keep: Path | None) -> Report:

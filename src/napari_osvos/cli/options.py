@@ -141,6 +141,7 @@ def add_reporting(parser: argparse.ArgumentParser, *, force: str = "overwrite ou
     group.add_argument("--force", action="store_true", help=force)
     group.add_argument("--quiet", action="store_true", help="say nothing but errors and what was asked for")
     group.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(ours=frozenset())  # outputs that this very command wrote before it was broken off
 
 
 def add_settings(
@@ -183,6 +184,17 @@ def add_settings(
             parser.add_argument(flag, type=read, metavar=_placeholder(spec, hints[spec.name]), **options)
 
 
+def overwrites(given: argparse.Namespace) -> bool:
+    """Whether outputs that are there may be replaced, once `check_outputs` let them pass."""
+    return bool(given.force or given.ours)
+
+
+def settings_given(arguments: argparse.Namespace, kind: type[Config]) -> dict[str, Any]:
+    """Return the settings of a config that the command line names."""
+    known = {spec.name for spec in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return {name: value for name, value in vars(arguments).items() if name in known}
+
+
 def settings_of(arguments: argparse.Namespace, kind: type[C], base: C | None = None) -> C:
     """Return the config with the settings that the command line names.
 
@@ -191,8 +203,7 @@ def settings_of(arguments: argparse.Namespace, kind: type[C], base: C | None = N
     ValueError
         If a value is not allowed; the message names the option.
     """
-    known = {spec.name for spec in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    given = {name: value for name, value in vars(arguments).items() if name in known}
+    given = settings_given(arguments, kind)
     try:
         return (base or kind()).replace(**given)
     except ValueError as error:

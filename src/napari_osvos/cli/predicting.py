@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_osvos.cli.console import Advance, Console
 from napari_osvos.cli.exports import label_dtype, link_labels, write_exports
+from napari_osvos.cli.options import overwrites
 from napari_osvos.cli.paint import Paint, final_labels
 from napari_osvos.cli.report import Report
 
@@ -20,8 +19,9 @@ if TYPE_CHECKING:
 
     from napari_osvos.annotations import Annotations
     from napari_osvos.clip import Clip
-    from napari_osvos.finished_frames import FinishedFrames
+    from napari_osvos.frame_store import FrameStore
     from napari_osvos.labels import Labels
+    from napari_osvos.predict_job import PredictJob
     from napari_osvos.segmenter import Segmenter
     from napari_osvos.suggest import FrameReview
     from napari_osvos.tracking import TrackedMovie
@@ -31,21 +31,24 @@ def label_frames(
     given: argparse.Namespace,
     console: Console,
     report: Report,
+    job: PredictJob,
     clip: Clip,
     segmenter: Segmenter,
     positions: Sequence[int],
+    store: FrameStore,
     paint: Paint | None = None,
     review: FrameReview | None = None,
 ) -> TrackedMovie | None:
     """Predict frames, link their objects, and write labels and, if wanted, probabilities, uncertainties and exports.
 
-    Accepted frames are not predicted: their labels are what was painted. After Ctrl+C, or any failure, the labels of
-    the frames that were finished are kept beside the output.
+    Accepted frames are not predicted: their labels are what was painted.
 
     Parameters
     ----------
     positions
         Of the frames that there are to be labels of, rising.
+    store
+        Of finished frames: those that it has are not predicted again.
     paint
         What was painted, which names objects.
     review
@@ -56,116 +59,89 @@ def label_frames(
     TrackedMovie or None
         None where objects that look alike were not linked.
     """
-    from napari_osvos.finished_frames import FinishedFrames
     from napari_osvos.io import write_labels
 
-    finished = FinishedFrames(clip.labels_shape[1:])
-    all_frames = len(positions) == clip.n_frames
-    numbers = None if all_frames and not clip.has_numbers else clip.frame_numbers
-    try:
-        final = final_labels(paint, clip, segmenter.meaning.task) if paint else {}
-        labelling = _Labelling(clip, segmenter, positions, finished, final, review)
-        with console.progress("predicting", labelling.n_predicted) as advance:
-            labelling.write(given, report, advance)
-        report.add(confidence=labelling.confidence)
-        annotations = paint.annotations if paint else None
-        tracked = _identify(given, console, report, finished.labels(numbers), segmenter, positions, annotations)
-        labels = tracked.labels if tracked else finished.labels(numbers)
+    final = final_labels(paint, clip, segmenter.meaning.task) if paint else {}
+    with report.timing("predict"):
+        finished = set(store.finished)
+        _write_final(store, {t: labels for t, labels in final.items() if t in set(positions) - finished})
+        missing = [t for t in positions if t not in finished and t not in final]
+        with console.progress("predicting", len(missing)) as advance:
+            _predict_missing(given, job, segmenter, clip, missing, store, advance)
+        report.add(confidence=_confidence(clip, positions, store))
+        _review(review, positions, store)
+    numbers = None if len(positions) == clip.n_frames and not clip.has_numbers else clip.frame_numbers
+    labels = store.stack(positions, numbers)
+    annotations = paint.annotations if paint else None
+    tracked = _identify(given, console, report, labels, segmenter, positions, annotations)
+    with report.timing("write"):
+        largest = max(store.about(t).largest for t in positions)
+        dtype = label_dtype(max(tracked.lineage, default=0) if tracked else largest)
+        write_labels(given.output, tracked.labels if tracked else labels, dtype=dtype, overwrite=overwrites(given))
+    if given.probabilities or given.uncertainty:
         with report.timing("write"):
-            largest = max(tracked.lineage, default=0) if tracked else finished.largest
-            write_labels(given.output, labels, dtype=label_dtype(largest), overwrite=given.force)
-    except BaseException as error:
-        kept = _keep_finished(given.output, finished, clip)
-        if isinstance(error, KeyboardInterrupt) and kept:
-            raise KeyboardInterrupt(kept) from None
-        if kept:
-            console.say(kept)
-        raise
+            _write_probabilities(given, clip, positions, store)
     report.add(outputs=[str(path) for path in (given.output, given.probabilities, given.uncertainty) if path])
     if tracked:
         write_exports(given, console, report, tracked, clip)
     return tracked
 
 
-class _Labelling:
-    """Labels of frames one after the other: predicted, or final; how sure each prediction is."""
+def _predict_missing(
+    given: argparse.Namespace,
+    job: PredictJob,
+    segmenter: Segmenter,
+    clip: Clip,
+    missing: Sequence[int],
+    store: FrameStore,
+    advance: Advance,
+) -> None:
+    """Have the missing frames of a store predicted, here in this process or on the cluster that is given."""
+    from napari_osvos.pipeline import predict_frames
 
-    def __init__(
-        self,
-        clip: Clip,
-        segmenter: Segmenter,
-        positions: Sequence[int],
-        finished: FinishedFrames,
-        final: Mapping[int, Callable[[], NDArray[np.int32]]],
-        review: FrameReview | None,
-    ) -> None:
-        self.clip, self.segmenter, self.positions, self.finished = clip, segmenter, positions, finished
-        self.final, self.review = final, review
-        self.confidence: dict[int, float] = {}
+    if given.cluster is not None:
+        given.cluster.predict_frames(job, segmenter, clip, missing, store, advance)
+        return
+    predict_frames(segmenter, clip, missing, store, advance)
 
-    @property
-    def n_predicted(self) -> int:
-        """How many frames there are whose labels are not final."""
-        return sum(t not in self.final for t in self.positions)
 
-    def write(self, given: argparse.Namespace, report: Report, advance: Advance) -> None:
-        """Label all frames, and write probabilities and uncertainties if wanted."""
-        from napari_osvos.io import write_probabilities
-        from napari_osvos.segmenter import pixel_uncertainty
+def _write_final(store: FrameStore, final: Mapping[int, Callable[[], NDArray[np.int32]]]) -> None:
+    """Write the labels of frames that are not to be predicted, with probabilities of 0 and 1."""
+    for t, labels_at in final.items():
+        labels = labels_at()
+        probability = np.asarray(labels > 0, np.float32)
+        store.write(t, labels, confidence=None, probability=probability, uncertainty=np.zeros_like(probability))
 
-        def written(path: Path, planes: Iterator[NDArray[np.floating[Any]]]) -> None:
-            counted = len(self.positions) == self.clip.n_frames and not self.clip.has_numbers
+
+def _confidence(clip: Clip, positions: Sequence[int], store: FrameStore) -> dict[int, float]:
+    """Return the confidence of each frame that was predicted, by frame number."""
+    known = {t: store.about(t).confidence for t in positions}
+    return {clip.frame_numbers[t]: round(sure, 4) for t, sure in known.items() if sure is not None}
+
+
+def _review(review: FrameReview | None, positions: Sequence[int], store: FrameStore) -> None:
+    """Show the predictions of this run and of those before to the review."""
+    for t in positions if review is not None else ():
+        about = store.about(t)
+        if about.confidence is not None:
+            assert review is not None
+            review.see(t, store.labels(t), about.confidence, about.novelty)
+
+
+def _write_probabilities(given: argparse.Namespace, clip: Clip, positions: Sequence[int], store: FrameStore) -> None:
+    """Write the probabilities and uncertainties that are wanted."""
+    from napari_osvos.io import write_probabilities
+
+    counted = len(positions) == clip.n_frames and not clip.has_numbers
+    for path, at in ((given.probabilities, store.probability), (given.uncertainty, store.pixel_uncertainty)):
+        if path:
             write_probabilities(
                 path,
-                planes,
-                shape=(len(self.positions), *self.clip.labels_shape[1:]),
-                frame_numbers=None if counted else [self.clip.frame_numbers[t] for t in self.positions],
-                overwrite=given.force,
+                (at(t) for t in positions),
+                shape=(len(positions), *clip.labels_shape[1:]),
+                frame_numbers=None if counted else [clip.frame_numbers[t] for t in positions],
+                overwrite=overwrites(given),
             )
-
-        began, before = time.perf_counter(), report.seconds.get("predict", 0.0)
-        probabilities = self._probabilities(report, advance)
-        frames = probabilities
-        if given.probabilities:
-            written(given.probabilities, probabilities)
-            frames = self._stored(given.probabilities)  # each frame is predicted once, and a writer takes all of them
-        if given.uncertainty:
-            written(given.uncertainty, (pixel_uncertainty(frame) for frame in frames))
-        elif not given.probabilities:
-            for _ in frames:
-                pass
-        if given.probabilities or given.uncertainty:
-            predicted = report.seconds.get("predict", 0.0) - before
-            report.add_seconds("write", time.perf_counter() - began - predicted)
-
-    def _probabilities(self, report: Report, advance: Advance) -> Iterator[NDArray[np.float32]]:
-        """Label each frame and yield its probability of foreground; 0 and 1 where the labels are final."""
-        predicted = self.segmenter.iter_frames(self.clip, [t for t in self.positions if t not in self.final])
-        began = time.perf_counter()
-        for t in self.positions:
-            if t in self.final:
-                labels = self.final[t]()
-                probability = np.asarray(labels > 0, np.float32)
-            else:
-                prediction = next(predicted)
-                labels, probability = prediction.labels, prediction.probability
-                self.confidence[self.clip.frame_numbers[t]] = round(float(prediction.confidence), 4)
-                if self.review is not None:
-                    self.review.add(prediction)
-                advance(len(self.confidence), self.n_predicted, "")
-            self.finished.add(t, labels)
-            report.add_seconds("predict", time.perf_counter() - began)
-            yield probability
-            began = time.perf_counter()  # what the writer took in between is not prediction
-
-    def _stored(self, path: Path) -> Iterator[NDArray[np.float32]]:
-        """Yield the frames of a file of probabilities."""
-        from napari_osvos.io import read_clip
-
-        stored = read_clip(path)
-        for k in range(len(self.positions)):
-            planes = [stored.plane(p)[..., 0] for p in range(k * stored.depth, (k + 1) * stored.depth)]
-            yield np.stack(planes).reshape(self.clip.labels_shape[1:])
 
 
 def _identify(
@@ -198,17 +174,3 @@ def _identify(
     if tracked:
         report.add(n_tracks=len(tracked.lineage), n_divisions=len(tracked.lineage.divisions))
     return tracked
-
-
-def _keep_finished(output: Path, finished: FinishedFrames, clip: Clip) -> str:
-    """Write the finished frames beside the output, with their frame numbers, and return a sentence that says so."""
-    from napari_osvos.io import write_labels
-
-    if not len(finished):
-        return ""
-    path = output.with_name(f"partial-{output.name}")
-    try:
-        write_labels(path, finished.labels(clip.frame_numbers), dtype=label_dtype(finished.largest), overwrite=True)
-    except (OSError, ValueError):
-        return ""  # the disk is what failed: the first error is the one to report
-    return f"The {len(finished)} finished frames are in {path}."

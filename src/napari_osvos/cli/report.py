@@ -6,13 +6,13 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from napari_osvos.cli.console import PROGRAM, duration
-from napari_osvos.machine import peak_device_memory, peak_memory, replacing, versions
+from napari_osvos.machine import peak_device_memory, peak_memory, replacing, tidy, versions
 
 _SAYINGS = {
     "read": "read",
@@ -90,11 +90,15 @@ def write_json(path: Path, plain: Any) -> None:
 
 
 def check_outputs(
-    outputs: Mapping[str, Path | Sequence[Path] | None], *, inputs: Sequence[Path] = (), force: bool = False
+    outputs: Mapping[str, Path | Sequence[Path] | None],
+    *,
+    inputs: Sequence[Path] = (),
+    force: bool = False,
+    ours: Collection[Path] = (),
 ) -> None:
     """Make sure, before anything is computed, that every output can be written where it is to go.
 
-    Missing folders are made.
+    Missing folders are made, and what killed processes left of such outputs is cleared away.
 
     Parameters
     ----------
@@ -104,6 +108,8 @@ def check_outputs(
         Files and folders that no output may replace, not even by force.
     force
         Whether outputs that exist may be replaced.
+    ours
+        Outputs that the command itself wrote before it was broken off: they may be replaced, too.
 
     Raises
     ------
@@ -125,7 +131,8 @@ def check_outputs(
             raise ValueError(f"{name} {path} is also the {seen[path.resolve()]}; choose another name.")
         seen[path.resolve()] = f"output {name}"
     for name, path in wanted:
-        if path.exists() and not force:
+        tidy(path)
+        if path.exists() and not force and path.resolve() not in ours:
             raise FileExistsError(f"{path} exists already; choose another {name} or add --force to overwrite it.")
         folder = path.absolute().parent
         try:

@@ -1,4 +1,4 @@
-"""What an error means to the user: an exit code and one sentence."""
+"""What an error means for the user: an exit code and a sentence."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def judge(error: Exception) -> tuple[int, str]:
 
 
 def _judge(error: Exception) -> tuple[int, str]:
+    """Return the exit code of an error and one sentence about it."""
     text = " ".join(str(error).split())
     from napari_osvos.formats import UnreadableFileError
 
