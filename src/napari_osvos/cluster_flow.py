@@ -18,7 +18,7 @@ LOOK = 2.0
 """Seconds between two looks at which workers there are."""
 POLL = 0.1
 """Seconds between two looks at what the user wants."""
-PATIENCE = 60.0
+PATIENCE = 300.0
 """Seconds for which workers of this machine may be gone: they start anew by themselves, if at all."""
 LOSSES = 10
 """Times that a call is sent again after the cluster has forgotten it, or what it was given."""

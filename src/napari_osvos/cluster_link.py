@@ -117,8 +117,12 @@ def connected(choice: ClusterChoice, say: Say = lambda sentence: None, *, patien
         or a worker has another version.
     """
     distributed = _distributed()
+    import dask
+
     with contextlib.ExitStack() as stack:
         if choice.workers:
+            # A worker that ended starts anew, which takes long on a busy machine; dask would give it up after 15 s.
+            stack.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": "10 minutes"}))
             cluster = stack.enter_context(_local_cluster(distributed, choice))
             client = stack.enter_context(distributed.Client(cluster, set_as_default=False))
             if choice.dashboard:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_osvos.formats import METADATA_KEY, is_zarr
+from napari_osvos.formats import METADATA_KEY
 from napari_osvos.labels import FrameStack, Labels
 from napari_osvos.machine import replacing
 from napari_osvos.ome_zarr import create_image
@@ -137,7 +137,7 @@ class FrameStore:
         """
         path, identity = Path(path), json.loads(json.dumps(dict(identity)))
         if path.exists():
-            if not is_zarr(path):
+            if not (path / MARKS).is_dir():
                 raise ValueError(f"{path} is no folder of unfinished frames; move it away, or choose another output.")
             with contextlib.suppress(*([ValueError] if overwrite else [])):
                 store = cls(path)

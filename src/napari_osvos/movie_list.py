@@ -53,9 +53,7 @@ def _movies_at(path: Path) -> list[Path]:
     if not path.is_dir() or is_zarr(path):
         return [path]
     inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-    zarrs = [
-        entry for entry in inside if entry.is_dir() and is_zarr(entry) and not entry.name.startswith("unfinished-")
-    ]
+    zarrs = [entry for entry in inside if entry.is_dir() and is_zarr(entry) and not is_unfinished(entry)]
     files = natsorted((entry for entry in inside if entry.is_file()), key=str)
     movies = [entry for entry in files if entry.suffix.lower() in MOVIE_ENDINGS]
     stacks = [entry for entry in movies if entry.suffix.lower() in TIFF_ENDINGS]

@@ -95,11 +95,15 @@ def predict_frames(
             del maps
             settle(min(n_finishers + 1, int(MAPS_BYTES // n_bytes)))
         settle(0)
-    finally:
+    except Exception:
+        reader.shutdown(wait=False, cancel_futures=True)
+        finisher.shutdown()  # what the network is done with shall not be lost
+        raise
+    finally:  # Ctrl+C: what has begun comes to its end, nothing else begins
         for pool in (reader, finisher):
             pool.shutdown(wait=False, cancel_futures=True)
         for pool in (reader, finisher):
-            pool.shutdown(wait=True)
+            pool.shutdown()
 
 
 class ReadAhead(Clip):

@@ -218,8 +218,9 @@ def _predict(movie: _Movie, tally: _Tally, console: Console, segmenter: Segmente
             label_frames(given, quiet, report, movie.job, clip, segmenter, positions, store)
             summary.add(_row(movie, report, positions, store, time.perf_counter() - began))
         movie.done = True
-    except (OSError, ValueError, RuntimeError, MemoryError, ArithmeticError) as error:
-        if isinstance(error, ConnectionError) or (isinstance(error, OSError) and error.errno in DISK_FULL):
+    except Exception as error:
+        hopeless = isinstance(error, ConnectionError) or (isinstance(error, OSError) and error.errno in DISK_FULL)
+        if given.debug or hopeless:
             raise
         movie.failure = judge(error)[1]
         console.say(f"{movie.name}: {movie.failure}")

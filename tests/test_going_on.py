@@ -1,0 +1,358 @@
+"""A run that is killed at any moment, or fails, goes on where it was with the same command, and ends the same."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from toy_clip import quick, tiny_parent, toy_clip, toy_frames
+from toy_files import QUICK, ToyFiles, write_cells, write_toy_files
+
+from napari_osvos import Clip, FineTuner, Segmenter, frame_store, pipeline, read_clip, read_labels
+from napari_osvos.cli import main, segment
+from napari_osvos.frame_store import FrameStore
+from napari_osvos.pipeline import MOST_PLANES, predict_frames
+
+
+@pytest.fixture(scope="module")
+def look_alike(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A segmenter of objects that are cut apart, in a file."""
+    clip, annotations, _ = toy_clip()
+    path = tmp_path_factory.mktemp("segmenter") / "toy.osvos"
+    FineTuner(tiny_parent(), quick(task="look-alike")).fit(clip, annotations).save(path)
+    return path
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> ToyFiles:
+    return write_toy_files(tmp_path, n_frames=6)
+
+
+def _error(capsys: pytest.CaptureFixture[str]) -> str:
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("napari-osvos: error: ")]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+# -- killed ----------------------------------------------------------------------------------
+
+# Runs the command line, and kills itself without a word when a function is called for the n-th time.
+_KILLED = """
+import importlib, os, signal, sys
+place, count, *words = sys.argv[1:]
+module, names = place.split(":")
+owner = importlib.import_module(module)
+*path, name = names.split(".")
+for part in path:
+    owner = getattr(owner, part)
+real, calls = getattr(owner, name), []
+def until(*given, **more):
+    calls.append(1)
+    if len(calls) == int(count):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*given, **more)
+setattr(owner, name, until)
+from napari_osvos.cli import main
+sys.exit(main(words))
+"""
+_MOMENTS = [
+    ("napari_osvos.cli.unfinished_run:write_json", 1, 0),  # the segmenter is in the folder, but does not count yet
+    ("napari_osvos.frame_store:replacing", 3, 2),  # learned; the pixels of the third frame are there, its mark is not
+    ("napari_osvos.writing:_expect_end", 1, 5),  # the labels are written, but not under their name
+    ("napari_osvos.cli.predicting:write_exports", 1, 5),  # the labels are there, the exports are not
+    ("napari_osvos.frame_store:FrameStore.remove", 1, 5),  # all is written
+]
+
+
+def _kill_at(place: str, count: int, words: list[str]) -> None:
+    code = subprocess.run([sys.executable, "-c", _KILLED, place, str(count), *words], capture_output=True).returncode
+    assert code == -signal.SIGKILL
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_segment_killed_again_and_again_ends_as_if_it_never_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_cells(tmp_path)
+
+    def words(out: str) -> list[str]:
+        paths = ["-o", folder / out / "labels.tif", "--save", folder / out / "cells.osvos"]
+        paths += ["--probabilities", folder / out / "p.ome.zarr", "--uncertainty", folder / out / "u.tif"]
+        paths += [
+            "--export",
+            folder / out / "cells.csv",
+            "--export",
+            folder / out / "RES",
+            "--json",
+            folder / out / "r",
+        ]
+        start = [folder / "movie.tif", "-a", folder / "painted.tif", "--accepted", "4"]
+        return ["segment", *map(str, [*start, *paths]), "--parent", str(folder / "tiny.safetensors"), *QUICK]
+
+    assert main(words("whole")) == 0
+    store = folder / "killed" / "unfinished-labels.tif.zarr"
+    learned = 0
+    for place, count, finished in _MOMENTS:
+        _kill_at(place, count, words("killed"))
+        assert len(FrameStore(store).finished) == finished
+        if learned:
+            assert (store / "segmenter.osvos").stat().st_mtime_ns == learned
+        learned = (store / "learned.json").is_file() and (store / "segmenter.osvos").stat().st_mtime_ns
+    capsys.readouterr()
+    monkeypatch.setattr(segment, "learn", None)
+    monkeypatch.setattr(Segmenter, "plane_maps", None)
+    assert main(words("killed")) == 0
+    assert "Going on: it has learned and 5 of 5 frames were finished." in capsys.readouterr().err
+    for name in ("labels.tif", "p.ome.zarr", "u.tif"):
+        one, other = (_pixels(folder / out / name) for out in ("whole", "killed"))
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    for name in ("cells.csv", "RES/res_track.txt", "RES/mask003.tif"):
+        assert (folder / "whole" / name).read_bytes() == (folder / "killed" / name).read_bytes()
+    assert sorted(path.name for path in (folder / "killed").iterdir()) == sorted(
+        path.name for path in (folder / "whole").iterdir()
+    )
+
+
+def _pixels(path: Path) -> np.ndarray:
+    clip = read_clip(path)
+    return np.stack([clip.plane(p) for p in range(clip.n_planes)])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_killed_while_the_folder_is_removed_all_is_done(look_alike: Path, toy: ToyFiles) -> None:
+    words = ["predict", str(look_alike), str(toy.movie), "-o", str(toy.folder / "labels.tif"), "--no-track"]
+    _kill_at("napari_osvos.frame_store:shutil.rmtree", 1, words)
+    assert read_labels(toy.folder / "labels.tif").n_frames == 6
+    assert main(words) == 2  # nothing to go on with: the labels are there
+    assert not [path for path in toy.folder.iterdir() if "unfinished" in path.name and path.suffix != ".partial"]
+
+
+# -- failing ---------------------------------------------------------------------------------
+
+
+def _break_at(frame: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have reading fail at a frame, once the intensities are known."""
+    read, measure = Clip.plane, Clip.percentiles
+
+    def percentiles(self: Clip, *given: object) -> np.ndarray:
+        with monkeypatch.context() as whole:
+            whole.setattr(Clip, "plane", read)
+            return measure(self, *given)
+
+    def plane(self: Clip, p: int) -> np.ndarray:
+        if p == frame:
+            raise OSError(f"{self.name} is cut short.")
+        return read(self, p)
+
+    monkeypatch.setattr(Clip, "plane", plane)
+    monkeypatch.setattr(Clip, "percentiles", percentiles)
+
+
+def test_reading_that_ends_early_keeps_what_is_finished(
+    look_alike: Path, toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", str(look_alike), str(toy.movie), "-o", str(toy.folder / "labels.tif")]
+    with monkeypatch.context() as broken:
+        _break_at(4, broken)
+        assert main(words) == 1
+    said = capsys.readouterr().err
+    assert "4 of 6 frames were finished, in unfinished-labels.tif.zarr; the same command goes on from there." in said
+    assert f"error: {toy.movie} is cut short." in said
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("read", "labels"))]
+    assert main(words) == 0
+    assert "Going on: 4 of 6 frames were finished." in capsys.readouterr().err
+    expected = Segmenter.load(look_alike).predict(Clip(tifffile.imread(toy.movie)))
+    assert np.count_nonzero(expected)
+    np.testing.assert_array_equal(np.asarray(read_labels(toy.folder / "labels.tif")) > 0, expected > 0)
+
+
+def test_a_full_disk_is_one_sentence_and_the_command_goes_on(
+    look_alike: Path, toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", str(look_alike), str(toy.movie), "-o", str(toy.folder / "labels.tif")]
+    replacing, calls = frame_store.replacing, []
+
+    def full(path: Path) -> object:
+        calls.append(path)
+        if len(calls) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replacing(path)
+
+    with monkeypatch.context() as small:
+        small.setattr(frame_store, "replacing", full)
+        assert main([*words, "--quiet"]) == 1
+    sentence = _error(capsys)
+    assert "The disk became full while frame 3 was written to" in sentence
+    assert "3 of 6 frames were finished, in unfinished-labels.tif.zarr; the same command goes on" in sentence
+    assert main(words) == 0
+    assert not (toy.folder / "unfinished-labels.tif.zarr").exists()
+
+
+def test_a_run_that_finished_nothing_leaves_nothing(
+    look_alike: Path, toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(toy.folder.iterdir())
+    _break_at(0, monkeypatch)
+    assert main(["predict", str(look_alike), str(toy.movie), "-o", str(toy.folder / "labels.tif"), "--quiet"]) == 1
+    assert "is cut short." in _error(capsys)
+    assert sorted(toy.folder.iterdir()) == before
+
+
+def test_other_settings_or_another_movie_are_not_mixed(
+    look_alike: Path, toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", str(look_alike), str(toy.movie), "-o", str(toy.folder / "labels.tif"), "--quiet"]
+    with monkeypatch.context() as broken:
+        _break_at(2, broken)
+        assert main(words) == 1
+    capsys.readouterr()
+    shutil.copy(toy.movie, toy.folder / "other.tif")
+    for changed, what in (
+        ([*words, "--threshold", "0.9"], "prediction"),
+        ([str(toy.folder / "other.tif") if word == str(toy.movie) else word for word in words], "movie"),
+    ):
+        assert main(changed) == 2
+        assert f"finished with another {what}; repeat its command" in _error(capsys)
+    assert main([*words, "--threshold", "0.9", "--force"]) == 0
+    expected = Segmenter.load(look_alike)
+    expected.config = expected.config.replace(threshold=0.9)
+    found = np.asarray(read_labels(toy.folder / "labels.tif"))
+    np.testing.assert_array_equal(found > 0, expected.predict(Clip(tifffile.imread(toy.movie))) > 0)
+
+
+def test_what_was_there_before_is_not_overwritten_by_going_on(
+    look_alike: Path, toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", str(look_alike), str(toy.movie), "-o", str(toy.folder / "labels.tif"), "--quiet"]
+    with monkeypatch.context() as broken:
+        _break_at(2, broken)
+        assert main(words) == 1
+    capsys.readouterr()
+    (toy.folder / "cells.csv").write_text("precious")
+    assert main([*words, "--export", str(toy.folder / "cells.csv")]) == 2  # no output of the run that was broken off
+    assert "cells.csv exists already" in _error(capsys)
+    assert main(words) == 0
+
+
+# -- the pipeline ----------------------------------------------------------------------------
+
+
+def _store(folder: Path, clip: Clip, **more: bool) -> FrameStore:
+    return FrameStore.open(folder / "unfinished-x.zarr", shape=clip.labels_shape, identity={}, **more)
+
+
+@pytest.mark.parametrize("depth", [None, 3])
+def test_labels_are_those_of_the_frames_one_by_one(look_alike: Path, tmp_path: Path, depth: int | None) -> None:
+    frames, _ = toy_frames(6)
+    clip = Clip(frames if depth is None else frames.reshape(2, depth, 40, 56), "TYX" if depth is None else "TZYX")
+    segmenter, told = Segmenter.load(look_alike), []
+    store = _store(tmp_path, clip, probabilities=True)
+    order = [1, 0] if depth else [4, 2, 0, 1, 5]
+    predict_frames(segmenter, clip, order, store, lambda done, total, note="": told.append((done, total)))
+    assert store.finished == tuple(sorted(order))
+    assert told == [(k, len(order)) for k in range(1, len(order) + 1)]
+    assert np.count_nonzero(store.labels(0))
+    for prediction in segmenter.iter_frames(clip, order):
+        t = prediction.frame
+        np.testing.assert_array_equal(store.labels(t), prediction.labels)
+        np.testing.assert_array_equal(store.probability(t), prediction.probability)
+        assert store.confidence[t] == prediction.confidence
+        assert store.about(t).novelty == prediction.novelty
+
+
+class _Counting:
+    """A movie that counts what is read of it."""
+
+    def __init__(self, n_frames: int) -> None:
+        self.shape, self.dtype, self.read = (n_frames, 40, 56), np.dtype(np.uint8), 0
+        self.frame = toy_frames(1)[0][0]
+
+    def __getitem__(self, index: object) -> np.ndarray:
+        self.read += 1
+        return self.frame
+
+
+def test_reading_is_only_so_far_ahead(look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    movie, segmenter, ahead = _Counting(30), Segmenter.load(look_alike), []
+    clip = Clip(movie)
+    finished, predict = 0, Segmenter.frame_prediction
+
+    def slowly(self: Segmenter, maps: pipeline.FrameMaps) -> object:
+        nonlocal finished
+        ahead.append(movie.read - 16 - finished)  # 16 of them for the intensities
+        finished += 1
+        return predict(self, maps)
+
+    monkeypatch.setattr(Segmenter, "frame_prediction", slowly)
+    predict_frames(segmenter, clip, range(30), _store(tmp_path, clip))
+    assert movie.read == 30 + 16
+    assert max(ahead) <= MOST_PLANES + 4  # what is read, what the network works on, and what waits for its labels
+
+
+def test_frames_that_are_too_large_to_wait_are_finished_one_by_one(
+    look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    movie, segmenter = _Counting(6), Segmenter.load(look_alike)
+    clip, store = Clip(movie), None
+    monkeypatch.setattr(pipeline, "MAPS_BYTES", 1)
+    monkeypatch.setattr(pipeline, "READ_BYTES", 1)
+    store, maps_of = _store(tmp_path, clip), Segmenter._frame_maps
+
+    def looked(self: Segmenter, clip: Clip, t: int, *more: object) -> object:
+        assert store.finished == tuple(range(t))
+        assert movie.read == 6 + t
+        return maps_of(self, clip, t, *more)
+
+    monkeypatch.setattr(Segmenter, "_frame_maps", looked)
+    predict_frames(segmenter, clip, range(6), store)
+    assert store.missing == ()
+
+
+@pytest.mark.parametrize("where", ["plane_maps", "frame_prediction"])
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
+def test_an_error_ends_all_threads_and_arrives(
+    look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException
+) -> None:
+    if where == "frame_prediction" and isinstance(error, KeyboardInterrupt):
+        pytest.skip("Ctrl+C arrives in the main thread alone")
+    clip, segmenter = Clip(_Counting(1000)), Segmenter.load(look_alike)
+    store, real, calls = _store(tmp_path, clip), getattr(Segmenter, where), []
+
+    def failing(*given: object, **more: object) -> object:
+        calls.append(1)
+        if len(calls) == 5:
+            raise error
+        return real(*given, **more)
+
+    monkeypatch.setattr(Segmenter, where, failing)
+    with pytest.raises(type(error)) as caught:
+        predict_frames(segmenter, clip, range(1000), store)
+    assert caught.value is error
+    assert (1 if isinstance(error, KeyboardInterrupt) else 4) <= len(store.finished) < 10
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("read", "labels"))]
+
+
+def test_warnings_of_threads_arrive(look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, segmenter, labels_of = Clip(_Counting(3)), Segmenter.load(look_alike), Segmenter.labels_of
+
+    def warning(self: Segmenter, planes: object) -> np.ndarray:
+        warnings.warn("odd objects", UserWarning, stacklevel=1)
+        return labels_of(self, planes)
+
+    monkeypatch.setattr(Segmenter, "labels_of", warning)
+    threads = torch.get_num_threads()
+    with pytest.warns(UserWarning, match="odd objects"):
+        predict_frames(segmenter, clip, range(3), _store(tmp_path, clip))
+    assert torch.get_num_threads() == threads
