@@ -9,6 +9,7 @@ from pathlib import Path
 from natsort import natsorted
 
 from napari_osvos.formats import PICTURE_ENDINGS, TIFF_ENDINGS, UnreadableFileError, is_zarr, open_tiff
+from napari_osvos.unfinished import is_unfinished
 from napari_osvos.video import VIDEO_ENDINGS
 
 MOVIE_ENDINGS = (*TIFF_ENDINGS, ".npy", *VIDEO_ENDINGS)

@@ -24,7 +24,7 @@ _OPTIONS = ("workers", "dashboard", "tls_ca", "tls_cert", "tls_key")
 
 def add_cluster(parser: argparse.ArgumentParser) -> None:
     """Add which cluster computes."""
-    group = parser.add_argument_group("cluster (see docs: Cluster)")
+    group = parser.add_argument_group("cluster")
     where = group.add_mutually_exclusive_group()
     where.add_argument(
         "--workers", metavar="N", type=at_least(1), help="compute in N processes of this machine, one a GPU if any"
