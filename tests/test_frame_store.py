@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_osvos import frame_store, read_labels
+from napari_osvos import frame_marks, read_labels
 from napari_osvos.frame_store import FrameStore
 from napari_osvos.machine import tidy
 from napari_osvos.predict_job import PredictJob, path_facts
@@ -122,7 +122,7 @@ def test_a_full_disk_is_a_sentence_and_the_frame_is_missing(tmp_path: Path, monk
     store = _open(tmp_path)
     store.write(0, _frame(0), confidence=0.5)
     with monkeypatch.context() as full:
-        full.setattr(frame_store, "replacing", _no_space)
+        full.setattr(frame_marks, "replacing", _no_space)
         with pytest.raises(OSError, match="became full while frame 1 was written to .*unfinished-x") as caught:
             store.write(1, _frame(1), confidence=0.5)
     assert caught.value.errno == errno.ENOSPC

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -18,9 +19,10 @@ import torch
 from toy_clip import quick, tiny_parent, toy_clip, toy_frames
 from toy_files import QUICK, ToyFiles, write_cells, write_toy_files
 
-from napari_osvos import Clip, FineTuner, Segmenter, frame_store, pipeline, read_clip, read_labels
+from napari_osvos import Clip, FineTuner, Segmenter, frame_marks, pipeline, read_clip, read_labels
 from napari_osvos.cli import main, segment
 from napari_osvos.frame_store import FrameStore
+from napari_osvos.labelling import PlaneMaps
 from napari_osvos.pipeline import MOST_PLANES, predict_frames
 
 
@@ -67,7 +69,7 @@ sys.exit(main(words))
 """
 _MOMENTS = [
     ("napari_osvos.cli.unfinished_run:write_json", 1, 0),  # the segmenter is in the folder, but does not count yet
-    ("napari_osvos.frame_store:replacing", 3, 2),  # learned; the pixels of the third frame are there, its mark is not
+    ("napari_osvos.frame_marks:replacing", 3, 2),  # learned; the pixels of the third frame are there, its mark is not
     ("napari_osvos.writing:_expect_end", 1, 5),  # the labels are written, but not under their name
     ("napari_osvos.cli.predicting:write_exports", 1, 5),  # the labels are there, the exports are not
     ("napari_osvos.frame_store:FrameStore.remove", 1, 5),  # all is written
@@ -182,7 +184,7 @@ def test_a_full_disk_is_one_sentence_and_the_command_goes_on(
     look_alike: Path, toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["predict", str(look_alike), str(toy.movie), "-o", str(toy.folder / "labels.tif")]
-    replacing, calls = frame_store.replacing, []
+    replacing, calls = frame_marks.replacing, []
 
     def full(path: Path) -> object:
         calls.append(path)
@@ -191,7 +193,7 @@ def test_a_full_disk_is_one_sentence_and_the_command_goes_on(
         return replacing(path)
 
     with monkeypatch.context() as small:
-        small.setattr(frame_store, "replacing", full)
+        small.setattr(frame_marks, "replacing", full)
         assert main([*words, "--quiet"]) == 1
     sentence = _error(capsys)
     assert "The disk became full while frame 3 was written to" in sentence
@@ -318,6 +320,27 @@ def test_frames_that_are_too_large_to_wait_are_finished_one_by_one(
     monkeypatch.setattr(Segmenter, "_frame_maps", looked)
     predict_frames(segmenter, clip, range(6), store)
     assert store.missing == ()
+
+
+def test_memory_does_not_grow_with_the_number_of_frames(
+    look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter, half = Segmenter.load(look_alike), np.zeros((1, 256, 256), np.float32)
+    segmenter.appearance = None
+    frame, labels = np.zeros((256, 256), np.uint8), np.tile(np.arange(256), (256, 1))
+    monkeypatch.setattr(Segmenter, "plane_maps", lambda *given: PlaneMaps(half.copy(), None, None))
+    monkeypatch.setattr(Segmenter, "labels_of", lambda self, planes: labels[None].copy())
+    peaks = []
+    for n_frames in (20, 20, 120):  # the first loads what is loaded once
+        clip = Clip(np.broadcast_to(frame, (n_frames, 256, 256)))
+        store = _store(tmp_path / f"{len(peaks)}", clip)
+        tracemalloc.start()
+        predict_frames(segmenter, clip, range(n_frames), store)
+        for t, found in enumerate(store.stack()):
+            assert store.about(t).largest == found.max()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < peaks[1] + 8 * frame.size  # 100 more frames of labels alone would be 400 times their pixels
 
 
 @pytest.mark.parametrize("where", ["plane_maps", "frame_prediction"])

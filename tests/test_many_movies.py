@@ -14,7 +14,7 @@ import tifffile
 import zarr
 from toy_clip import quick, tiny_parent, toy_clip, toy_frames
 
-from napari_osvos import FineTuner, Segmenter, frame_store, read_clip, read_labels
+from napari_osvos import FineTuner, Segmenter, frame_marks, read_clip, read_labels
 from napari_osvos.cli import main
 from napari_osvos.cli.console import Console
 from napari_osvos.frame_store import FrameStore
@@ -180,7 +180,7 @@ def test_the_same_command_skips_what_is_done_and_another_does_not_mix(
 def test_a_full_disk_stops_all_and_the_command_goes_on_in_mid_movie(
     segmenter: Path, plate: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, replacing, calls = tmp_path / "out", frame_store.replacing, []
+    out, replacing, calls = tmp_path / "out", frame_marks.replacing, []
 
     def full(path: Path) -> object:
         calls.append(path)
@@ -189,7 +189,7 @@ def test_a_full_disk_stops_all_and_the_command_goes_on_in_mid_movie(
         return replacing(path)
 
     with monkeypatch.context() as small:
-        small.setattr(frame_store, "replacing", full)
+        small.setattr(frame_marks, "replacing", full)
         assert _predict(segmenter, plate, "-o", out) == 1
     (error,) = _errors(capsys)
     assert "disk became full" in error

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from .expected_accuracy import ExpectedAccuracy
     from .exporting import export
     from .finetune import FineTuner
+    from .frame_store import FrameStore
     from .io import read_clip, read_labels, write_labels, write_probabilities
     from .lineage import Lineage, Track
     from .parent import ParentNetwork
     from .parent_training import train_parent
+    from .pipeline import predict_frames
+    from .predict_job import PredictJob
     from .sample_data import simulate_movie
     from .segmenter import Segmenter
     from .suggest import FrameReview, Suggestion, suggest_frames
@@ -33,12 +36,14 @@ __all__ = [
     "FineTuneConfig",
     "FineTuner",
     "FrameReview",
+    "FrameStore",
     "Lineage",
     "LinkConfig",
     "NetworkConfig",
     "ParentConfig",
     "ParentNetwork",
     "PredictConfig",
+    "PredictJob",
     "Scores",
     "Segmenter",
     "Suggestion",
@@ -47,6 +52,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "export",
+    "predict_frames",
     "read_clip",
     "read_labels",
     "simulate_movie",
@@ -64,12 +70,14 @@ _HOMES = {
     "FineTuneConfig": "config",
     "FineTuner": "finetune",
     "FrameReview": "suggest",
+    "FrameStore": "frame_store",
     "Lineage": "lineage",
     "LinkConfig": "config",
     "NetworkConfig": "config",
     "ParentConfig": "config",
     "ParentNetwork": "parent",
     "PredictConfig": "config",
+    "PredictJob": "predict_job",
     "Scores": "evaluation",
     "Segmenter": "segmenter",
     "Suggestion": "suggest",
@@ -77,6 +85,7 @@ _HOMES = {
     "TrackedMovie": "tracking",
     "evaluate": "evaluation",
     "export": "exporting",
+    "predict_frames": "pipeline",
     "read_clip": "io",
     "read_labels": "io",
     "simulate_movie": "sample_data",

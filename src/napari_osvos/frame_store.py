@@ -10,7 +10,6 @@ import shutil
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,47 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_osvos.formats import METADATA_KEY
+from napari_osvos.frame_marks import MARKS, FinishedFrame, FrameMarks
 from napari_osvos.labels import FrameStack, Labels
-from napari_osvos.machine import replacing
 from napari_osvos.ome_zarr import create_image
 from napari_osvos.writing import DISK_FULL, replacing_folder
 
 # Labels beyond uint16 may come with any frame; the folder does not last, and zeros above compress to nothing.
 LABELS_DTYPE = np.dtype(np.uint32)
-MARKS = "frames"
-"""Folder of the marks of finished frames."""
 PROBABILITY, UNCERTAINTY = "probability", "uncertainty"
-
-
-@dataclass(frozen=True)
-class FinishedFrame:
-    """What is known of a finished frame beside its labels.
-
-    Attributes
-    ----------
-    frame : int
-        Position in the movie.
-    confidence : float or None
-        As of `FramePrediction`; None where the labels are no prediction.
-    novelty : float or None
-        As of `FramePrediction`.
-    seconds : float
-        Time it took.
-    largest : int
-        Largest label.
-    n_objects : int
-        Number of labels.
-    checksum : int
-        CRC-32 of the labels.
-    """
-
-    frame: int
-    confidence: float | None
-    novelty: float | None
-    seconds: float
-    largest: int
-    n_objects: int
-    checksum: int
 
 
 class FrameStore:
@@ -95,7 +61,7 @@ class FrameStore:
                 raise FileNotFoundError(f"There is no folder {self.path}.") from error
             raise ValueError(f"{self.path} is no folder of unfinished frames, or is damaged ({error}).") from error
         self.shape = tuple(int(n) for n in self._labels.shape)
-        self._marks: dict[int, FinishedFrame] = {}
+        self._marks = FrameMarks(self.path / MARKS)
         self._reading = threading.Lock()
         self._read: tuple[int, npt.NDArray[np.int32]] | None = None  # the slices of a stack are read one by one
 
@@ -176,9 +142,7 @@ class FrameStore:
     @property
     def finished(self) -> tuple[int, ...]:
         """Positions of the finished frames, rising."""
-        with os.scandir(self.path / MARKS) as entries:
-            names = [entry.name for entry in entries]
-        return tuple(sorted(int(name[:-5]) for name in names if name[0] != "." and name.endswith(".json")))
+        return self._marks.finished()
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -226,20 +190,20 @@ class FrameStore:
                 raise ValueError(f"The {name} of frame {t} are {found} pixels; frames are {self.shape[1:]}.")
         pixels = np.ascontiguousarray(labels, LABELS_DTYPE)
         ids = np.unique(pixels)
-        mark = {
-            "confidence": None if confidence is None else float(confidence),
-            "novelty": None if novelty is None else float(novelty),
-            "seconds": round(float(seconds), 4),
-            "largest": int(ids[-1]),
-            "n_objects": int(np.count_nonzero(ids)),
-            "checksum": zlib.crc32(pixels.tobytes()),
-        }
+        mark = FinishedFrame(
+            frame=t,
+            confidence=None if confidence is None else float(confidence),
+            novelty=None if novelty is None else float(novelty),
+            seconds=round(float(seconds), 4),
+            largest=int(ids[-1]),
+            n_objects=int(np.count_nonzero(ids)),
+            checksum=zlib.crc32(pixels.tobytes()),
+        )
         with _disk_full(f"frame {t} was written to {self.path}"):
             for name, array in self._others.items():
                 array[t] = np.asarray(others[name], array.dtype)
             self._labels[t] = pixels
-            with replacing(self._mark(t)) as partial:
-                partial.write_text(json.dumps(mark), encoding="utf-8")
+            self._marks.add(mark)
 
     def about(self, t: int) -> FinishedFrame:
         """Return what is known of a finished frame.
@@ -249,12 +213,7 @@ class FrameStore:
         KeyError
             If it is not finished.
         """
-        if t not in self._marks:
-            try:
-                self._marks[t] = FinishedFrame(t, **json.loads(self._mark(t).read_text(encoding="utf-8")))
-            except FileNotFoundError:
-                raise KeyError(t) from None
-        return self._marks[t]
+        return self._marks.about(t)
 
     @property
     def confidence(self) -> dict[int, float]:
@@ -324,8 +283,7 @@ class FrameStore:
         for done, t in enumerate(finished, start=1):
             if not self._is_sound(t):
                 damaged.append(t)
-                self._marks.pop(t, None)
-                self._mark(t).unlink()
+                self._marks.drop(t)
             if progress is not None:
                 progress(done, len(finished))
         return tuple(damaged)
@@ -341,9 +299,6 @@ class FrameStore:
         gone = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         os.replace(self.path, gone)
         shutil.rmtree(gone, ignore_errors=True)
-
-    def _mark(self, t: int) -> Path:
-        return self.path / MARKS / f"{t:05d}.json"
 
 
 def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
