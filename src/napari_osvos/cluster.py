@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CALL_SECONDS = 2.0
 """What one call is to take: far more than to hand it out, little enough to lose."""
 MOST_FRAMES = 64
+LEAST_PART = 8
+"""How many times less than usual the last calls do, so that all workers end together."""
 FIRST_PIXELS = 2_000_000
 """Pixels of a call before it is known how long they take."""
 
@@ -107,8 +109,8 @@ class _Work:
     def take(self) -> tuple[int, ...]:
         if self._left:
             share = math.ceil(len(self._left) / (AHEAD * max(1, self._n_workers())))  # all are to end together
-            count = min(self._at_once, share, MOST_FRAMES)
-            return tuple(self._left.popleft() for _ in range(count))
+            count = min(self._at_once, max(share, self._at_once // LEAST_PART), MOST_FRAMES)
+            return tuple(self._left.popleft() for _ in range(min(count, len(self._left))))
         return (self._alone.popleft(),) if self._alone else ()
 
     def note(self, frames: Sequence[int], seconds: float, failures: dict[int, str]) -> None:
