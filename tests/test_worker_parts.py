@@ -24,10 +24,10 @@ from napari_osvos.segmenter import Segmenter
 from napari_osvos.worker import events, gpu
 from napari_osvos.worker.__main__ import Tasks, WholeLines
 from napari_osvos.worker.calibration import Calibration, estimated_seconds, expected_zoom
-from napari_osvos.worker.controls import Controls, RunCancelled
+from napari_osvos.worker.controls import Controls, RunCancelled, nearest_frame
 from napari_osvos.worker.event_queue import EventQueue
 from napari_osvos.worker.failures import failure
-from napari_osvos.worker.filling import Filling, nearest_frame
+from napari_osvos.worker.filling import Filling
 from napari_osvos.worker.learning import Previews, learn
 from napari_osvos.worker.mailbox import Mailbox
 from napari_osvos.worker.packing import (

@@ -140,6 +140,27 @@ def why_not_the_file(path: Path, clip: Clip, *, axes: str | None = None, channel
     return ""
 
 
+def reading_of(path: Path, clip: Clip, axes: str, channels: Sequence[int] | None) -> dict[str, Any] | None:
+    """Return the ``axes`` and ``channels`` with which `read_clip` finds the movie of a layer in a file.
+
+    Parameters
+    ----------
+    path, clip
+        As for `why_not_the_file`.
+    axes, channels
+        Those of the layer; they are left to the file where it knows them.
+
+    Returns
+    -------
+    dict or None
+        None where it is not found: the file is missing, or another movie is in it.
+    """
+    for reading in ((None, None), (None, channels), (axes, channels)):
+        if not why_not_the_file(path, clip, axes=reading[0], channels=reading[1]):
+            return {"axes": reading[0], "channels": reading[1]}
+    return None
+
+
 def frame_numbers_of(path: Path, axes: str | None = None) -> tuple[int, ...] | None:
     """Return the frame numbers that the command line sees in the file of a movie; None where it counts from 0.
 
