@@ -103,13 +103,14 @@ class _Work:
         self._alone: deque[int] = deque()
         self._n_workers = n_workers
         self._at_once = max(1, FIRST_PIXELS // max(1, math.prod(clip.labels_shape[1:])))
+        self._least = 1  # until it is known how long a frame takes
         self.done = 0
         self.failures: dict[int, str] = {}
 
     def take(self) -> tuple[int, ...]:
         if self._left:
             share = math.ceil(len(self._left) / (AHEAD * max(1, self._n_workers())))  # all are to end together
-            count = min(self._at_once, max(share, self._at_once // LEAST_PART), MOST_FRAMES)
+            count = min(self._at_once, max(share, self._least), MOST_FRAMES)
             return tuple(self._left.popleft() for _ in range(min(count, len(self._left))))
         return (self._alone.popleft(),) if self._alone else ()
 
@@ -117,6 +118,7 @@ class _Work:
         self.done += len(frames) - len(failures)
         if seconds > 0 and not failures:
             self._at_once = max(1, round(CALL_SECONDS * len(frames) / seconds))
+            self._least = self._at_once // LEAST_PART
         for t, reason in failures.items():
             if t not in self.failures:
                 self._alone.append(t)  # once more: a disk or a worker may have been busy
