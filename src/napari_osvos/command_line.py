@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_osvos.clip import Clip
-from napari_osvos.config import Config, FineTuneConfig, PredictConfig
+from napari_osvos.config import FineTuneConfig, PredictConfig
 from napari_osvos.io import read_clip, write_labels
 from napari_osvos.machine import check_space
 from napari_osvos.ome_zarr import ZARR_CHUNK
+from napari_osvos.settings import Config
 from napari_osvos.writing import replacing_folder
 
 PROGRAM = "napari-osvos"

@@ -10,7 +10,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QLineEdit, QSpinBox, QVBoxLayout, QWidget
 
 from napari_osvos.cluster_link import address_of
-from napari_osvos.config import Config, FineTuneConfig, PredictConfig
+from napari_osvos.config import FineTuneConfig, PredictConfig
+from napari_osvos.settings import Config
 
 _TUNING = ("steps", "seconds", "seed", "object_diameter", "largest_zoom", "crops", "crop_size", "learning_rate")
 _PREDICTION = ("threshold", "tile")
