@@ -69,7 +69,7 @@ def test_tiles_see_what_the_whole_frame_sees() -> None:
         segmenter.plane_maps(plane, intensity, seen=tokens)
     assert len(seen[1]) > len(seen[0]) == 1
     whole, parts = (np.sort(torch.cat(tokens, 1).numpy(), 1) for tokens in seen)
-    np.testing.assert_allclose(parts, whole, atol=1e-5)
+    np.testing.assert_allclose(parts, whole, atol=2e-4)  # of features of up to some 10
 
 
 def test_it_is_kept_in_the_file_of_the_segmenter(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ import pytest
 import torch
 from toy_clip import VARIED, overlap, quick, tiny_parent, toy_clip, toy_frames
 
+from napari_osvos.certainty import confidence
 from napari_osvos.checkpoint import read_header
 from napari_osvos.clip import Clip
 from napari_osvos.config import NetworkConfig, PredictConfig
 from napari_osvos.finetune import FineTuner
 from napari_osvos.network import OSVOSNet
-from napari_osvos.segmenter import Segmenter, confidence
+from napari_osvos.segmenter import Segmenter
 
 LITE = NetworkConfig.lite().replace(widths=(4, 6, 6, 6), side_channels=4)
 VGG16 = NetworkConfig.vgg16().replace(widths=(3, 3, 4, 4, 4), side_channels=2)
@@ -69,14 +70,14 @@ def test_tiles_equal_the_whole(config: NetworkConfig, shape: tuple[int, int], zo
     tiled.net.stages[0].register_forward_pre_hook(lambda module, inputs: parts.append(tuple(inputs[0].shape)))
     expected, found = _probability(whole, frame), _probability(tiled, frame)
     assert len(parts) > (4 if flips else 1)  # there were several tiles
-    np.testing.assert_allclose(found, expected, atol=2e-6)
+    np.testing.assert_allclose(found, expected, atol=4e-6)
     assert expected.std() > 1e-3
 
 
 def test_a_tile_need_not_fit_the_stride() -> None:
     frame = _noise(1, 250, 250)
     found = _probability(_segmenter(tile=77), frame)
-    np.testing.assert_allclose(found, _probability(_segmenter(), frame), atol=2e-6)
+    np.testing.assert_allclose(found, _probability(_segmenter(), frame), atol=4e-6)
 
 
 def test_flips_make_mirror_images_alike() -> None:

@@ -137,8 +137,8 @@ class Clip:
             parts = [slice(0, self.n_channels)]
         t, z = divmod(p, self.depth)
         planes = [_read_plane(self._array, self._axes, t, z, part) for part in parts]
-        # a copy of its own: what torch takes over must be writable
-        return np.array(np.concatenate(planes, axis=-1), dtype=self.dtype, order="C")
+        # a copy of its own, and only one: what torch takes over must be writable, and a plane may be huge
+        return np.array(planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1), self.dtype, order="C")
 
     def percentiles(self, percentages: Sequence[float], max_planes: int = 16) -> npt.NDArray[np.float64]:
         """Percentiles of the intensities of the movie, which stay the same from frame to frame.

@@ -23,6 +23,7 @@ from napari_osvos.intensity import IntensityScale
 from napari_osvos.labelling import LabelMeaning, foreground_of
 from napari_osvos.labels import spell
 from napari_osvos.losses import class_probabilities, segmentation_loss, threshold_shift
+from napari_osvos.memory import Shortage
 from napari_osvos.network import OSVOSNet
 from napari_osvos.optimiser import Muon
 from napari_osvos.output_fitting import fitting_meaning, look_back
@@ -33,6 +34,7 @@ from napari_osvos.published import published_loss, published_optimiser, whole_fr
 from napari_osvos.sampling import KNOWN, Source, draw_batch
 from napari_osvos.segmenter import Segmenter, movie_intensity
 from napari_osvos.shading import shading_direction
+from napari_osvos.sparing import Batches
 from napari_osvos.task import MOST_CLASSES, Task, choose_task, label_values
 from napari_osvos.training import TrainingStep, WeightAverage, cosine, training_steps
 
@@ -87,6 +89,7 @@ class FineTuner:
         self._appearance: Appearance | None = None
         self._held_out: HeldOutScore | None = None
         self.remarks: tuple[str, ...] = ()
+        self.shortage = Shortage()
 
     @property
     def segmenter(self) -> Segmenter:
@@ -105,9 +108,10 @@ class FineTuner:
         provenance = dict(self._provenance)
         if self._held_out is not None:
             provenance["held_out"] = self._held_out.to_dict()
-        return Segmenter(
-            net, self.zoom, self.threshold, predict, provenance, self.device, self.meaning, self._appearance
-        )
+        parts = (predict, provenance, self.device, self.meaning, self._appearance)
+        segmenter = Segmenter(net, self.zoom, self.threshold, *parts)
+        segmenter.shortage = self.shortage  # what did not fit once is not tried again, nor told again
+        return segmenter
 
     def fit(self, clip: Clip, annotations: Annotations) -> Segmenter:
         """Fine-tune to the end and return the segmenter; see `steps`."""
@@ -252,7 +256,7 @@ class FineTuner:
                 looks.pop(0)
                 for i in rng.permutation(len(first))[:4]:
                     first[i].look_for_errors(self._foreground, rng)
-            batch = draw_batch(first, config.crops, config.crop_size, self.augment, rng, config.shares)
+            batch = draw_batch(first, batches.size, config.crop_size, self.augment, rng, config.shares)
             batch = batch.to(self.device)
             return segmentation_loss(
                 net(batch.x),
@@ -273,17 +277,31 @@ class FineTuner:
             parameter.requires_grad_(True)
         rate = config.learning_rate * (REFINING if isinstance(self.start, Segmenter) else 1.0)
         optimiser = Muon(parameters, rate, config.weight_decay)
-        yield from training_steps(
-            net,
-            loss_of_step,
-            optimiser,
-            config.planned_steps,
-            seconds=config.seconds,
-            schedule=lambda p: cosine(p, config.warm_up),
-            average=self._average,
-            autocast=lambda: autocast(self.device),
-            clip_norm=5.0,
+        batches = Batches(config.crops, self.device, self.shortage, lambda: self._to_cpu(optimiser))
+        yield from batches.updates(
+            lambda done, spent: training_steps(
+                net,
+                loss_of_step,
+                optimiser,
+                config.planned_steps,
+                first_step=done,
+                passes=batches.passes,
+                seconds=config.seconds and max(config.seconds - spent, 1e-3),
+                schedule=lambda p: cosine(p, config.warm_up),
+                average=self._average,
+                autocast=lambda: autocast(self.device),
+                clip_norm=5.0,
+            )
         )
+
+    def _to_cpu(self, optimiser: Muon | torch.optim.Optimizer) -> None:
+        """Go on with the CPU."""
+        assert self.net is not None
+        assert self._average is not None
+        self.device = torch.device("cpu")
+        self.net.to(self.device)
+        self._average.average = {name: value.to(self.device) for name, value in self._average.average.items()}
+        optimiser.load_state_dict(optimiser.state_dict())
 
     def _sources(
         self, frames: Sequence[PaintedPlane], known: Sequence[np.ndarray], intensity: IntensityScale
@@ -349,16 +367,21 @@ class FineTuner:
             Source(clip.plane(p), annotations.labels(p), annotations.known(p), intensity, 1.0)
             for p in annotations.planes
         ]
-        yield from training_steps(
-            net,
-            published_loss(net, [whole_frame(source, self.device) for source in planes], config.seed),
-            published_optimiser(net),
-            config.planned_steps,
-            passes=config.passes,
-            seconds=config.seconds,
-            schedule=lambda p: 1.0,
-            average=self._average,
-            autocast=lambda: autocast(self.device),
+        optimiser = published_optimiser(net)
+        batches = Batches(1, self.device, self.shortage, lambda: self._to_cpu(optimiser))
+        yield from batches.updates(
+            lambda done, spent: training_steps(
+                net,
+                published_loss(net, [whole_frame(source, self.device) for source in planes], config.seed),
+                optimiser,
+                config.planned_steps,
+                first_step=done,
+                passes=config.passes,
+                seconds=config.seconds and max(config.seconds - spent, 1e-3),
+                schedule=lambda p: 1.0,
+                average=self._average,
+                autocast=lambda: autocast(self.device),
+            )
         )
 
     def _describe(self, clip: Clip, annotations: Annotations) -> dict[str, Any]:

@@ -53,14 +53,22 @@ class Basins:
         Basins that touch, the first with the lower number.
     depths : (m,) float array
         How much lower than the lower of the two peaks the pass between them is when they meet, flooding downwards.
+    peaks : (n,) int array
+        Position of the first pixel of each peak, in the flattened landscape; rising.
     """
 
     labels: Labels2
     pairs: NDArray[np.int64]
     depths: NDArray[np.float64]
+    peaks: NDArray[np.int64]
 
     def merged(self, depth: float) -> Labels2:
-        """Return labels in which basins parted by less than `depth` are one."""
+        """Return labels in which basins parted by less than `depth` are one; by their lowest basins, 1 to n."""
+        merged: Labels2 = self.numbers(depth)[self.labels]
+        return merged
+
+    def numbers(self, depth: float) -> NDArray[np.int32]:
+        """Return the object of each basin where those parted by less than `depth` are one; of 0 it is 0."""
         n = int(self.labels.max(initial=0))
         parent = np.arange(n + 1)
         for (a, b), d in zip(self.pairs, self.depths, strict=True):
@@ -71,8 +79,8 @@ class Basins:
         numbers = np.zeros(n + 1, np.int32)
         kept = np.unique(roots[1:])
         numbers[kept] = np.arange(1, len(kept) + 1)
-        merged: Labels2 = numbers[roots][self.labels]
-        return merged
+        found: NDArray[np.int32] = numbers[roots]
+        return found
 
 
 def _root(parent: NDArray[np.int64], i: int) -> int:
@@ -153,7 +161,9 @@ def basins(height: NDArray[np.float32], mask: NDArray[np.bool_]) -> Basins:
         depths[i] = min(tops[a], tops[b]) - passes[i]
         low, high = (a, b) if tops[a] < tops[b] else (b, a)
         parent[low] = high
-    return Basins(flooded, pairs, depths)
+    tips = np.flatnonzero(peaks)
+    first = tips[np.unique(peaks.ravel()[tips], return_index=True)[1]]
+    return Basins(flooded, pairs, depths, first)
 
 
 def _passes(flooded: Labels2, height: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -216,11 +226,16 @@ def tidy(labels: Labels2, config: SeparationConfig) -> Labels2:
     numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
     labels = numbers[labels]
     if config.fill_holes:
-        for number, box in enumerate(ndimage.find_objects(labels), 1):
-            part = labels[box]
-            for plane in part if part.ndim == 3 else [part]:
-                plane[ndimage.binary_fill_holes(plane == number) & (plane == 0)] = number
+        fill_holes(labels)
     return labels
+
+
+def fill_holes(labels: Labels2) -> None:
+    """Fill the holes inside of objects with their label, in place, slice by slice."""
+    for number, box in enumerate(ndimage.find_objects(labels), 1):
+        part = labels[box]
+        for plane in part if part.ndim == 3 else [part]:
+            plane[ndimage.binary_fill_holes(plane == number) & (plane == 0)] = number
 
 
 def panoptic_quality(labels: NDArray[Any], truth: NDArray[Any], known: NDArray[np.bool_] | None = None) -> float:

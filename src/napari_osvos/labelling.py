@@ -9,31 +9,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_osvos.instances import SeparationConfig, separate
-from napari_osvos.snapping import CUT, snap
+from napari_osvos.blockwise import row_blocks, separate_any_size, snap_any_size
+from napari_osvos.instances import SeparationConfig
+from napari_osvos.snapping import CUT
 from napari_osvos.task import TASKS, Task
 
 
 @dataclass(frozen=True)
 class PlaneMaps:
-    """What a network says of one plane; all float32 in [0, 1].
+    """What a network says of one plane; all float32 in [0, 1], of huge planes float16.
 
     Attributes
     ----------
     classes : (K, Y, X) array
-        Probability of each class; what is left to 1 is background.
+        Probability of each class; what is left to 1 is background. Where there is a `winner`, K is 1: all together.
     contour, distance : (Y, X) array or None
         Probability of an object's border, and depth in the object; None where they were not asked for or not learned.
+    winner : (Y, X) uint8 array or None
+        The most probable class, counted from 0, where of a huge plane the probability of each is not kept.
     """
 
-    classes: NDArray[np.float32]
-    contour: NDArray[np.float32] | None
-    distance: NDArray[np.float32] | None
+    classes: NDArray[np.floating[Any]]
+    contour: NDArray[np.floating[Any]] | None
+    distance: NDArray[np.floating[Any]] | None
+    winner: NDArray[np.uint8] | None = None
 
 
-def foreground_of(maps: PlaneMaps) -> NDArray[np.float32]:
+def foreground_of(maps: PlaneMaps) -> NDArray[np.floating[Any]]:
     """Return the probability of foreground (Y, X), of all classes together."""
-    total: NDArray[np.float32] = maps.classes[0] if len(maps.classes) == 1 else np.minimum(maps.classes.sum(0), 1)
+    total: NDArray[np.floating[Any]] = maps.classes[0] if len(maps.classes) == 1 else np.minimum(maps.classes.sum(0), 1)
     return total
 
 
@@ -104,25 +108,31 @@ class LabelMeaning:
         -------
         (Z, Y, X) int32 array
         """
-        foreground = np.stack([foreground_of(maps) for maps in planes])
         if self.task == "distinct":
-            return self._classes(planes, foreground >= threshold, snapped)
+            return self._classes(planes, threshold, snapped)
+        foregrounds = [foreground_of(maps) for maps in planes]
         if len(planes) == 1:  # a lone slice is cut apart as an image, not as a stack
-            parts = (foreground[0], threshold, planes[0].contour, planes[0].distance)
-            return separate(*parts, self.radius, self.separation)[None]
+            parts = (foregrounds[0], threshold, planes[0].contour, planes[0].distance)
+            return separate_any_size(*parts, self.radius, self.separation)[None]
         contour, distance = _stacked([m.contour for m in planes]), _stacked([m.distance for m in planes])
-        return separate(foreground, threshold, contour, distance, self.radius, self.separation)
+        parts = (np.stack(foregrounds), threshold, contour, distance)
+        return separate_any_size(*parts, self.radius, self.separation)
 
-    def _classes(self, planes: Sequence[PlaneMaps], mask: NDArray[np.bool_], snapped: bool) -> NDArray[np.int32]:
-        classes = np.stack([maps.classes.argmax(0) for maps in planes]).astype(np.int32) + 1
-        classes[~mask] = 0
-        if snapped:
-            for z, maps in enumerate(planes):
-                if maps.contour is not None:
-                    classes[z] = snap(classes[z], maps.contour, self.cut)
-        return np.array([0, *self.values], np.int32)[classes]
+    def _classes(self, planes: Sequence[PlaneMaps], threshold: float, snapped: bool) -> NDArray[np.int32]:
+        labels = np.empty((len(planes), *planes[0].classes.shape[1:]), np.int32)
+        values = np.array([0, *self.values], np.int32)
+        for maps, target in zip(planes, labels, strict=True):
+            for rows in row_blocks(target.shape):
+                part = PlaneMaps(maps.classes[:, rows], None, None)
+                best = part.classes.argmax(0) if maps.winner is None else maps.winner[rows]
+                target[rows] = np.where(foreground_of(part) >= threshold, best.astype(np.int32) + 1, 0)
+            if snapped and maps.contour is not None:
+                snap_any_size(target, maps.contour, self.cut, self.radius)
+            for rows in row_blocks(target.shape):
+                target[rows] = values[target[rows]]
+        return labels
 
 
-def _stacked(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
+def _stacked(parts: Sequence[NDArray[np.floating[Any]] | None]) -> NDArray[np.floating[Any]] | None:
     there = [part for part in parts if part is not None]
     return np.stack(there) if len(there) == len(parts) else None

@@ -187,7 +187,7 @@ def checked_labels(values: npt.NDArray[Any], where: str, *, masks_255: bool = Fa
         raise ValueError(f"{where} holds label {int(values.max())}; the largest allowed is {LARGEST_LABEL}.")
     if masks_255 and values.dtype == np.uint8 and values.max() == 255 and np.isin(values, (0, 255)).all():
         values = values // 255
-    return values.astype(np.int32)
+    return values.astype(np.int32, copy=False)
 
 
 def frame_positions(source: Numbered, target: Numbered) -> dict[int, int]:

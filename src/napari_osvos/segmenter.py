@@ -10,18 +10,22 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from napari_osvos.appearance import Appearance, grid_tokens
+from napari_osvos.appearance import Appearance
+from napari_osvos.certainty import confidence
 from napari_osvos.checkpoint import load_network, save_tensors
 from napari_osvos.clip import Clip
 from napari_osvos.config import PredictConfig
-from napari_osvos.device import autocast, resolve_device
-from napari_osvos.intensity import PERCENTILES, IntensityScale, raw_tensor
+from napari_osvos.device import fast_precision, resolve_device
+from napari_osvos.intensity import PERCENTILES, IntensityScale
 from napari_osvos.labelling import LabelMeaning, PlaneMaps, foreground_of
-from napari_osvos.losses import class_probabilities
+from napari_osvos.memory import HUGE_TILE, OUT_OF_MEMORY, Need, Shortage, free_memory, planned_tile, prediction_need
 from napari_osvos.network import OSVOSNet
+from napari_osvos.tiling import FINE, FLIPS, PLAIN, Look, plane_maps, zoomed
+
+PLANNED = 2**21
+"""Network pixels of a plane from which on it is looked how much memory is free."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,10 @@ class FramePrediction:
         (Y, X) or (Z, Y, X) uint16; 0 is background. Of look-alike objects each has a number of its own, 1 to n in
         this frame; distinct ones have the labels they were painted with.
     probability : array
-        The same shape, float32 in [0, 1].
+        The same shape, float32 in [0, 1]; float16 where a frame has more than 2**25 pixels.
     confidence : float
-        In [0, 1]: the region similarity (J) to expect if the probabilities are right (see `confidence`).
+        In [0, 1]: the region similarity (J) to expect if the probabilities are right, see
+        `napari_osvos.certainty.confidence`.
     seconds : float
         Time it took.
     novelty : float or None
@@ -52,47 +57,6 @@ class FramePrediction:
     confidence: float
     seconds: float
     novelty: float | None = None
-
-
-def confidence(probability: np.ndarray, threshold: float = 0.5) -> float:
-    """Return the overlap to expect of a mask with the truth if the probabilities are right.
-
-    With m the mask ``probability >= threshold`` it is the ratio of expectations
-    sum(p m) / (sum(m) + sum(p (1 - m))); an empty mask has the mean probability of background instead.
-
-    Parameters
-    ----------
-    probability : array
-        Float in [0, 1].
-
-    Returns
-    -------
-    float
-        In [0, 1].
-    """
-    mask = probability >= threshold
-    inside = float(probability[mask].sum(dtype=np.float64))
-    outside = float(probability.sum(dtype=np.float64)) - inside
-    count = float(mask.sum())
-    if count == 0:
-        return 1.0 - outside / max(probability.size, 1)
-    return inside / (count + outside)
-
-
-def pixel_uncertainty(probability: np.ndarray) -> np.ndarray:
-    """Return how undecided each pixel is: 1 - |2 p - 1|.
-
-    Parameters
-    ----------
-    probability : array
-        Of foreground, float in [0, 1].
-
-    Returns
-    -------
-    float16 array
-        Of the same shape, in [0, 1]: 0 where the probability is 0 or 1, and 1 where it is a half.
-    """
-    return np.asarray(1 - np.abs(2 * probability.astype(np.float32) - 1), np.float16)
 
 
 def movie_intensity(clip: Clip, kind: str) -> IntensityScale:
@@ -146,6 +110,7 @@ class Segmenter:
         self.provenance = dict(provenance or {})
         self.meaning = meaning or LabelMeaning()
         self.appearance = appearance
+        self.shortage = Shortage()
         if len(net.config.foreground) != len(self.meaning.values):
             raise ValueError(
                 f"The network has {len(net.config.foreground)} heads for foreground, "
@@ -170,11 +135,17 @@ class Segmenter:
         """
         return foreground_of(self.plane_maps(plane, intensity, contours=False))
 
-    @torch.no_grad()
     def plane_maps(
-        self, plane: np.ndarray, intensity: IntensityScale, contours: bool = True, seen: list[Tensor] | None = None
+        self,
+        plane: np.ndarray,
+        intensity: IntensityScale,
+        contours: bool = True,
+        seen: list[Tensor] | None = None,
+        fine: bool | None = None,
     ) -> PlaneMaps:
         """Return everything the network says of one plane.
+
+        Where memory runs out tiles are made smaller, then the CPU goes on; `shortage` tells.
 
         Parameters
         ----------
@@ -184,65 +155,55 @@ class Segmenter:
             Whether contour and distance are wanted, too, where the network has such heads.
         seen : list of Tensor, optional
             Is given the features (C, n) of a regular grid of positions, for `napari_osvos.appearance`.
+        fine : bool, optional
+            Whether maps are float32 rather than float16; by default so up to 2**25 pixels.
         """
         heads = self.net.config.heads
         extra = [heads.index(name) for name in ("contour", "distance") if contours and name in heads]
-        pick = [*self.net.config.foreground, *extra]
-        height, width = plane.shape[:2]
-        raw = raw_tensor(plane)
-        if raw.dtype != torch.float64:  # which Apple's GPU does not have
-            raw = raw.to(self.device)
-        x = intensity.normalise(raw)[None].to(self.device)  # (1, 3, Y, X)
-        size = (max(1, round(height * self.zoom)), max(1, round(width * self.zoom)))
-        if size != (height, width):
-            x = F.interpolate(x, size=size, mode="bilinear", antialias=self.zoom < 1)
-        x = self.net.pad(x)
-        turns: Sequence[tuple[int, ...]] = ((), (2,), (3,), (2, 3)) if self.config.flips else ((),)
-        k = len(self.meaning.values)
-        total: Tensor | None = None
-        for axes in turns:
-            logits = self._logits(torch.flip(x, axes) if axes else x, pick, None if axes else seen).float()
-            p = torch.cat([class_probabilities(logits[:, :k]), torch.sigmoid(logits[:, k:])], 1)
-            p = torch.flip(p, axes) if axes else p
-            total = p if total is None else total + p
-        assert total is not None
-        maps = total[..., : size[0], : size[1]] / len(turns)
-        if size != (height, width):
-            maps = F.interpolate(maps, size=(height, width), mode="bilinear", antialias=self.zoom > 1)
-        found = maps[0].clamp_(0, 1).cpu().numpy()  # resampling rounds to just above 1
-        named = {heads[i]: found[k + n] for n, i in enumerate(extra)}
-        return PlaneMaps(found[:k], named.get("contour"), named.get("distance"))
+        pick = (*self.net.config.foreground, *extra)
+        fine = plane.shape[0] * plane.shape[1] <= FINE if fine is None else fine
+        before = len(seen or ())
+        while True:
+            tile = self._tile(plane, len(pick), fine)
+            turns = FLIPS if self.config.flips else PLAIN
+            look = Look(pick, len(self.meaning.values), self.zoom, turns, tile, fine)
+            try:
+                maps = plane_maps(self.net, plane, intensity, look, seen)
+                if not fine:
+                    free_memory()  # for the labels, which need as much
+                return maps
+            except OUT_OF_MEMORY as error:
+                if not self.shortage.smaller_tile(error, tile, self.device):
+                    self.shortage.to_cpu(error, self.device)
+                    self.device = torch.device("cpu")
+                    self.net.to(self.device)
+            del (seen or [])[before:]
+            free_memory()  # only here is the error gone, and with it what it kept alive
 
-    def _logits(self, x: Tensor, pick: list[int], seen: list[Tensor] | None = None) -> Tensor:
-        """Return the logits (1, n, H, W) of some heads for a padded input, in tiles when it is large."""
-        net, halo = self.net, self.net.halo
-        tile = max(net.stride, self.config.tile // net.stride * net.stride)
-        height, width = x.shape[-2:]
-        if height <= tile + 2 * halo and width <= tile + 2 * halo:
-            tile, halo = max(height, width), 0
-        out: Tensor | None = None
-        for top in range(0, height, tile):
-            for left in range(0, width, tile):
-                rows = slice(max(0, top - halo), min(height, top + tile + halo))
-                columns = slice(max(0, left - halo), min(width, left + tile + halo))
-                part = x[..., rows, columns]
-                with autocast(self.device):
-                    features = net.features(part)
-                    logits = net.fused(net.side_outputs(features), (part.shape[-2], part.shape[-1]))[:, pick]
-                bottom, right = min(height, top + tile), min(width, left + tile)
-                down = slice(top - rows.start, bottom - rows.start)
-                across = slice(left - columns.start, right - columns.start)
-                if seen is not None:
-                    tokens = features[-2:][0][0]  # coarse enough to know an object, fine enough to find it
-                    origin, scale = (rows.start, columns.start), net.stride // min(len(features), 2)
-                    seen.append(grid_tokens(tokens, origin, (down, across), (height, width), scale))
-                if part.shape == x.shape:
-                    return logits
-                if out is None:
-                    out = torch.empty(1, len(pick), height, width, device=x.device)
-                out[..., top:bottom, left:right] = logits[..., down, across]
-        assert out is not None
-        return out
+    def _tile(self, plane: np.ndarray, maps: int, fine: bool) -> int:
+        """Return the edge of the tiles of a plane, for which there is memory as far as can be known."""
+        size = zoomed((plane.shape[0], plane.shape[1]), self.zoom)
+        tile = min(self.config.tile, self.shortage.tile or self.config.tile, max(64, *size))
+
+        def need(edge: int) -> Need:
+            return prediction_need(
+                self.net.config,
+                (1, *plane.shape),
+                plane.dtype.itemsize,
+                zoom=self.zoom,
+                tile=edge,
+                halo=self.net.halo,
+                maps=maps,
+                flips=self.config.flips,
+                precision=fast_precision(self.device),
+                fine=fine,
+            )
+
+        if size[0] * size[1] < PLANNED:
+            return tile
+        if not fine and self.device.type == "cpu":
+            tile = min(tile, HUGE_TILE)
+        return planned_tile(need, tile, self.device, self.shortage)
 
     @property
     def _wants_contours(self) -> bool:
@@ -277,14 +238,17 @@ class Segmenter:
     def iter_frames(self, clip: Clip, frames: Iterable[int] | None = None) -> Iterator[FramePrediction]:
         """Yield the prediction of each frame; all frames in order by default."""
         threshold = self.threshold if self.config.threshold is None else self.config.threshold
-        intensity = movie_intensity(clip, self.net.config.intensities)
         for t in range(clip.n_frames) if frames is None else frames:
             began = time.perf_counter()
+            intensity = movie_intensity(clip, self.net.config.intensities)  # measured once, and not for no frame
             planes = range(t * clip.depth, (t + 1) * clip.depth)
             seen: list[Tensor] | None = None if self.appearance is None else []
-            maps = [self.plane_maps(clip.plane(p), intensity, self._wants_contours, seen) for p in planes]
+            fine = bool(np.prod(clip.labels_shape[1:], dtype=np.int64) <= FINE)
+            maps = [self.plane_maps(clip.plane(p), intensity, self._wants_contours, seen, fine) for p in planes]
             labels = _compact(self.labels_of(maps))
-            probability = np.stack([foreground_of(m) for m in maps])
+            foreground = [foreground_of(m) for m in maps]
+            del maps  # contours of a huge frame take as much as its labels
+            probability = np.stack(foreground) if len(foreground) > 1 else foreground[0][None]
             if not clip.has_depth:
                 labels, probability = labels[0], probability[0]
             novelty = None if self.appearance is None else self.appearance.novelty(seen or [])

@@ -84,7 +84,7 @@ def write_labels(
             raise ValueError(
                 f"{where} holds label {values.max()}, but {dtype} ends at {largest}; write with dtype='uint32'."
             )
-        return values.astype(dtype)
+        return values.astype(dtype, copy=False)
 
     _write(path, labels, shape, frame_numbers, dtype, overwrite, checked, COMPRESSED_LABELS)
 
@@ -115,7 +115,7 @@ def write_probabilities(
     def checked(frame: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
         if not (frame.min() >= 0 and frame.max() <= 1):  # so that NaN fails, too
             raise ValueError(f"{where} holds values from {frame.min()} to {frame.max()}; probabilities are 0 to 1.")
-        return frame.astype(np.float32)
+        return frame.astype(np.float32, copy=False)
 
     _write(
         path, probabilities, shape, frame_numbers, np.dtype(np.float32), overwrite, checked, COMPRESSED_PROBABILITIES

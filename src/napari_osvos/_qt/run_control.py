@@ -19,6 +19,7 @@ from napari_osvos.worker.events import (
     Failed,
     Finished,
     FrameDone,
+    MemoryShort,
     Preview,
     TrainingDone,
     TrainingProgress,
@@ -162,6 +163,8 @@ class RunControl(QObject):
                 self._stage.draw_soon(event.frame)
             elif isinstance(event, TrainingDone):
                 self._take_training_done(self.run, event)
+            elif isinstance(event, MemoryShort):
+                self.said.emit(event.message, "warning", "")
         if fills and self.run is not None:
             self.run.filled_in = time.monotonic() - self.run.filling_since
             self.run.confidences.update((event.frame, event.confidence) for event in fills)

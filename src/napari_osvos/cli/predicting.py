@@ -110,8 +110,8 @@ class _Labelling:
 
     def write(self, given: argparse.Namespace, report: Report, advance: Advance) -> None:
         """Label all frames, and write probabilities and uncertainties if wanted."""
+        from napari_osvos.certainty import pixel_uncertainty
         from napari_osvos.io import write_probabilities
-        from napari_osvos.segmenter import pixel_uncertainty
 
         def written(path: Path, planes: Iterator[NDArray[np.floating[Any]]]) -> None:
             counted = len(self.positions) == self.clip.n_frames and not self.clip.has_numbers

@@ -12,18 +12,27 @@ import torch
 from napari_osvos.clip import Clip
 from napari_osvos.device import describe_device, resolve_device
 from napari_osvos.finetune import FineTuner
+from napari_osvos.memory import Shortage, free_memory
 from napari_osvos.parent import ParentNetwork
 from napari_osvos.provenance import frames_learned_from
 from napari_osvos.segmenter import Segmenter
 from napari_osvos.suggest import FrameReview
 from napari_osvos.worker.controls import Controls, RunCancelled
-from napari_osvos.worker.events import Calibrated, Cancelled, Event, Finished, FrameDone, Preview, TrainingDone
+from napari_osvos.worker.events import (
+    Calibrated,
+    Cancelled,
+    Event,
+    Finished,
+    FrameDone,
+    MemoryShort,
+    Preview,
+    TrainingDone,
+)
 from napari_osvos.worker.failures import failure
 from napari_osvos.worker.filling import Filling
 from napari_osvos.worker.gpu import engine_ready
 from napari_osvos.worker.learning import Previews, learn
 from napari_osvos.worker.mailbox import Mailbox
-from napari_osvos.worker.memory import free_memory
 from napari_osvos.worker.packing import Movie, Order, Wishes, open_movie, pack_event, unpack_request
 from napari_osvos.worker.remote_planes import RemotePlanes
 from napari_osvos.worker.speed import calibrate
@@ -123,8 +132,10 @@ class EngineProcess:
         self.controls.check()
         start: ParentNetwork | Segmenter
         start = Segmenter.load(order.start, device) if order.start else self._parent(order.parent)
+        shortage = Shortage(lambda sentence: tell(MemoryShort(sentence)))
         if order.annotations is not None:
             tuner = FineTuner(start, order.tuning, device)
+            tuner.shortage = shortage
             previews = Previews(tuner, clip, planes, self.controls, tell, order.prediction, order.probabilities)
             segmenter, steps, seconds, stopped = learn(tuner, clip, order.annotations, previews, self.controls, tell)
             segmenter.config = order.prediction or segmenter.config
@@ -133,7 +144,7 @@ class EngineProcess:
             tell(TrainingDone(steps, seconds, stopped, order.keep, tuner.remarks))
         else:
             assert isinstance(start, Segmenter)  # a request has paint or a segmenter
-            segmenter = start
+            segmenter, start.shortage = start, shortage
             segmenter.config = order.prediction or segmenter.config
         known = order.accepted.union(frames_learned_from(segmenter.provenance, clip))
         review = FrameReview.of(segmenter, clip, known)

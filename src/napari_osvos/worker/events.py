@@ -1,8 +1,8 @@
 """What an engine tells, in the order in which it comes.
 
 Of a run come `TrainingProgress` and `Preview` (any number, mixed), `TrainingDone`, `FrameDone` (one a frame, none for
-accepted ones), and at last exactly one of `Finished`, `Failed`, `Cancelled` and `EngineDied`. A run without annotations
-starts with frames.
+accepted ones), `MemoryShort` where memory is, and at last exactly one of `Finished`, `Failed`, `Cancelled` and
+`EngineDied`. A run without annotations starts with frames.
 `EngineReady` comes once after every start of the engine process, `Calibrated` some time after it, not during a run.
 """
 
@@ -159,7 +159,7 @@ class FrameDone(Event):
     labels : (Y, X) or (Z, Y, X) uint16 array
         0 background, 1 foreground.
     probability : array or None
-        Of the same shape, float32 in [0, 1]; where the request asks for it.
+        Of the same shape, as in `FramePrediction`; where the request asks for it.
     confidence : float
         In [0, 1]: the region similarity to expect.
     done, total : int
@@ -172,12 +172,25 @@ class FrameDone(Event):
 
     frame: int
     labels: npt.NDArray[np.uint16]
-    probability: npt.NDArray[np.float32] | None
+    probability: npt.NDArray[np.floating[Any]] | None
     confidence: float
     done: int
     total: int
     seconds_left: float
     uncertainty: npt.NDArray[np.float16] | None = None
+
+
+@dataclass(frozen=True)
+class MemoryShort(Event):
+    """Memory ran out and the run goes on with less, or may run out; each kind of it is told once in a run.
+
+    Attributes
+    ----------
+    message : str
+        One sentence for the user.
+    """
+
+    message: str
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import traceback
 
+from napari_osvos.memory import is_out_of_memory
 from napari_osvos.worker.events import Failed
-from napari_osvos.worker.memory import is_out_of_memory
 
 
 def failure(error: BaseException, device: str = "") -> Failed:

@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+from napari_osvos.certainty import pixel_uncertainty
 from napari_osvos.clip import Clip
-from napari_osvos.segmenter import FramePrediction, Segmenter, pixel_uncertainty
+from napari_osvos.segmenter import Segmenter
 from napari_osvos.worker.controls import Controls, FillingStopped
 from napari_osvos.worker.events import FrameDone
 from napari_osvos.worker.learning import Tell
-from napari_osvos.worker.memory import OUT_OF_MEMORY, free_memory, smaller_tile
 from napari_osvos.worker.remote_planes import RemotePlanes
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Filling:
     Parameters
     ----------
     segmenter : Segmenter
-        Which predicts; its tile is made smaller where memory runs out.
+        Which predicts.
     clip : Clip
         The movie, over `planes`.
     planes : RemotePlanes
@@ -82,7 +82,7 @@ class Filling:
         recent: deque[float] = deque(maxlen=PACE_FRAMES)
         began = time.perf_counter()
         try:
-            for prediction in self._predictions():
+            for prediction in self.segmenter.iter_frames(self.clip, self._order()):
                 if self.review is not None:
                     self.review.add(prediction)
                 recent.append(time.perf_counter() - began)
@@ -106,19 +106,6 @@ class Filling:
         except FillingStopped:
             return bool(self.left)
         return False
-
-    def _predictions(self) -> Iterator[FramePrediction]:
-        while self.left:
-            try:
-                yield from self.segmenter.iter_frames(self.clip, self._order())
-            except OUT_OF_MEMORY as error:
-                smaller = smaller_tile(error, self.segmenter.config)
-                if smaller is None:
-                    raise
-                self.segmenter.config = smaller
-            else:
-                return
-            free_memory()  # only here is the error gone, and with it what it kept alive
 
     def _order(self) -> Iterator[int]:
         while self.left:

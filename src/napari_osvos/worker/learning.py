@@ -13,11 +13,11 @@ from napari_osvos.annotations import Annotations
 from napari_osvos.clip import Clip
 from napari_osvos.config import PredictConfig
 from napari_osvos.finetune import FineTuner
+from napari_osvos.memory import OUT_OF_MEMORY, Shortage, free_memory, is_out_of_memory
 from napari_osvos.segmenter import Segmenter, movie_intensity
 from napari_osvos.training import TrainingStep
 from napari_osvos.worker.controls import Controls
 from napari_osvos.worker.events import Event, Preview, TrainingProgress
-from napari_osvos.worker.memory import OUT_OF_MEMORY, free_memory, smaller_tile
 from napari_osvos.worker.remote_planes import RemotePlanes
 
 Tell = Callable[[Event], None]
@@ -66,6 +66,7 @@ class Previews:
         self.tuner, self.clip, self.planes, self.controls, self.tell = tuner, clip, planes, controls, tell
         self.prediction = (prediction or PredictConfig()).replace(flips=False)
         self.probabilities = probabilities
+        self.shortage = Shortage(lambda sentence: None)  # a preview that takes longer is not worth a word
         self.seconds = 0.0
         self.step = 0
         self._shown: tuple[int, int, int] | None = None  # frame, slice and step
@@ -115,16 +116,14 @@ class Previews:
         """Return labels and probability (Y, X) of a plane; None where even a small tile needs too much memory."""
         segmenter = self.tuner.segmenter
         intensity = movie_intensity(self.clip, segmenter.net.config.intensities)
-        while True:
-            segmenter.config = self.prediction
-            try:
-                return segmenter.plane_labels(self.clip.plane(p), intensity)
-            except OUT_OF_MEMORY as error:
-                smaller = smaller_tile(error, self.prediction)
-            free_memory()
-            if smaller is None:
-                return None
-            self.prediction = smaller
+        segmenter.config, segmenter.shortage = self.prediction, self.shortage
+        try:
+            return segmenter.plane_labels(self.clip.plane(p), intensity)
+        except OUT_OF_MEMORY as error:
+            if not is_out_of_memory(error):
+                raise
+        free_memory()
+        return None
 
 
 def learn(
