@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ from napari_osvos.appearance import Appearance
 from napari_osvos.clip import Clip
 from napari_osvos.config import AugmentConfig, FineTuneConfig, PredictConfig
 from napari_osvos.device import autocast, crops_on, fast_precision, resolve_device
+from napari_osvos.graphs import GraphedLoss
 from napari_osvos.half_painted import half_painted_in_words
 from napari_osvos.held_out import HeldOut, HeldOutScore
 from napari_osvos.holding_out import measure, paint_to_hold_out
@@ -32,7 +33,7 @@ from napari_osvos.painted_plane import PaintedPlane, check_contrast, painted_pla
 from napari_osvos.parent import ParentNetwork
 from napari_osvos.provenance import frames_learned_from
 from napari_osvos.published import published_loss, published_optimiser, whole_frame
-from napari_osvos.sampling import KNOWN, Source, draw_batch
+from napari_osvos.sampling import KNOWN, Batch, Source, draw_batch
 from napari_osvos.segmenter import Segmenter, movie_intensity
 from napari_osvos.shading import shading_direction
 from napari_osvos.sparing import Batches
@@ -262,10 +263,12 @@ class FineTuner:
                 for i in rng.permutation(len(first))[:4]:
                     first[i].look_for_errors(self._foreground, rng)
             batch = draw_batch(first, batches.size, config.crop_size, self.augment, rng, config.shares)
-            batch = batch.to(self.device)
+            return graphed(batch.to(self.device).tensors(), batches.passes)
+
+        def loss_of_batch(logits: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
             return segmentation_loss(
-                net(batch.x),
-                batch,
+                logits,
+                Batch(**tensors),
                 net.config.heads,
                 balance=config.balance,
                 dice_weight=config.dice_weight,
@@ -274,6 +277,7 @@ class FineTuner:
                 positive_share=positive_share,
             )
 
+        graphed = GraphedLoss(net, loss_of_batch)
         parameters = list(net.parameters())
         if config.quality == "preview":
             parameters = net.head_parameters()
