@@ -68,6 +68,8 @@ class Config:
             If a key is unknown or a value is outside its range; the message names both.
         """
         known = {spec.name for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        if not isinstance(plain, Mapping):
+            raise ValueError(f"{cls.__name__} is {plain!r}; it must be a table of settings.")
         unknown = sorted(set(plain) - known)
         if unknown:
             raise ValueError(f"{cls.__name__} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}.")
@@ -131,7 +133,7 @@ def _checked(name: str, metadata: Mapping[str, Any], hint: Any, value: Any) -> A
 def _checked_item(name: str, metadata: Mapping[str, Any], kind: type, item: Any, value: Any) -> Any:
     wanted, words = _KINDS[kind]
     fits = isinstance(item, wanted) and (kind is bool or not isinstance(item, bool))
-    if not fits or (kind is float and not math.isfinite(item)):
+    if not fits or (kind is float and not _is_finite(item)):
         raise ValueError(f"{name} is {value!r}; it must be {words}.")
     low, high = metadata["minimum"], metadata["maximum"]
     if (low is not None and item < low) or (high is not None and item > high):
@@ -141,10 +143,21 @@ def _checked_item(name: str, metadata: Mapping[str, Any], kind: type, item: Any,
     return kind(item)
 
 
+def _is_finite(number: Any) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number beyond all floats
+        return False
+
+
 _EDGES = (
     "what lies outside of a frame: its mirror image; or nothing, as published, where side outputs fade out at the edges"
     " and are up to 6 px out of place unless the frame's edges are multiples of 16 px"
 )
+
+
+# A file that asks for more than this is damaged, or meant to fill the memory.
+MOST_STAGES, MOST_CONVOLUTIONS, MOST_CHANNELS, MOST_HEADS = 12, 32, 4096, 512
 
 
 @dataclass(frozen=True)
@@ -155,10 +168,12 @@ class NetworkConfig(Config):
     stem: str = setting(
         "unshuffle", "entry: full resolution, or 2 x 2 pixels to channels", choices=("plain", "unshuffle")
     )
-    widths: tuple[int, ...] = setting((32, 64, 128, 192), "channels of each stage", minimum=1)
-    convolutions: tuple[int, ...] = setting((2, 2, 2, 2), "3 x 3 convolutions in each stage", minimum=1)
+    widths: tuple[int, ...] = setting((32, 64, 128, 192), "channels of each stage", minimum=1, maximum=MOST_CHANNELS)
+    convolutions: tuple[int, ...] = setting(
+        (2, 2, 2, 2), "3 x 3 convolutions in each stage", minimum=1, maximum=MOST_CONVOLUTIONS
+    )
     first_side: int = setting(0, "first stage that has a side output", minimum=0)
-    side_channels: int = setting(32, "channels of each side output", minimum=1)
+    side_channels: int = setting(32, "channels of each side output", minimum=1, maximum=MOST_CHANNELS)
     top_down: bool = setting(True, "side outputs receive the next coarser one, with a nonlinearity")
     heads: tuple[str, ...] = setting(("foreground", "contour"), "what the network predicts, one logit each")
     intensities: str = setting(
@@ -172,6 +187,10 @@ class NetworkConfig(Config):
             raise ValueError(
                 f"NetworkConfig.convolutions has {len(self.convolutions)} entries; widths has {len(self.widths)}."
             )
+        if len(self.widths) > MOST_STAGES:
+            raise ValueError(f"NetworkConfig.widths has {len(self.widths)} entries; it has at most {MOST_STAGES}.")
+        if len(self.heads) > MOST_HEADS:
+            raise ValueError(f"NetworkConfig.heads names {len(self.heads)}; there are at most {MOST_HEADS}.")
         if self.first_side >= len(self.widths):
             raise ValueError(f"NetworkConfig.first_side is {self.first_side}; stages are 0 to {len(self.widths) - 1}.")
         if not self.foreground:
