@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import json
+import os
 import shutil
 import tempfile
 import warnings
@@ -32,7 +33,7 @@ many = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=60,
+    max_examples=int(os.environ.get("FUZZ", "16")),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 QUICK = ("--steps", "1", "--crops", "1", "--crop-size", "16", "--device", "cpu", "--quiet")
@@ -41,7 +42,7 @@ STRANGE: tuple[Any, ...] = (
     *("", "x", "é/..", "1", [], [0], [-1], ["x"], [[]], {}, {"x": 1}),
 )
 WORDS = (
-    *("", " ", "-1", "0", "1", "2", "nan", "inf", "-inf", "1e309", "1e-320", "9" * 30, "9" * 5000, "0x10", "1_0", "1.5"),
+    *("", " ", "-1", "0", "1", "2", "nan", "inf", "-inf", "1e309", "1e-320", "9" * 30, "9" * 300, "0x10", "1_0", "1.5"),
     *(",", "0,0", "0-9", "9-0", "0-99999999999", "0," * 9, "1,nan", "a", "TYX", "YYX", "é", "{}", "tru", "../..", "cuda:99"),
 )
 
@@ -97,7 +98,7 @@ def _answer(folder: Path, *words: str | Path) -> int:
         if path.name.startswith("unfinished-"):
             assert code == 1 and "the same command goes on from there." in text, (words, text)
         elif path.suffix == ".tif":
-            read_labels(path).frame(0)
+            np.asarray(read_labels(path))
         elif path.suffix == ".osvos":
             load_tensors(path, "segmenter")
     return code
