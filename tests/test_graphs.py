@@ -53,12 +53,12 @@ def test_without_a_gpu_every_batch_is_computed_plainly(monkeypatch: pytest.Monke
     assert not graphed.is_recorded
 
 
-def test_graphs_are_recorded_on_cuda_alone_and_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NAPARI_OSVOS_CUDA_GRAPHS", raising=False)
+def test_graphs_are_recorded_where_that_is_asked_for_and_on_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     devices = {kind: torch.device(kind) for kind in ("cuda", "mps", "cpu")}
-    assert [kind for kind, device in devices.items() if records_graphs(device)] == ["cuda"]
-    monkeypatch.setenv("NAPARI_OSVOS_CUDA_GRAPHS", "0")
+    monkeypatch.delenv("NAPARI_OSVOS_CUDA_GRAPHS", raising=False)
     assert not records_graphs(devices["cuda"])
+    monkeypatch.setenv("NAPARI_OSVOS_CUDA_GRAPHS", "1")
+    assert [kind for kind, device in devices.items() if records_graphs(device)] == ["cuda"]
 
 
 def test_a_recording_that_fails_leaves_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,11 @@ from napari_osvos.optimiser import Muon
 
 FORMAT = "napari-osvos"
 VERSION = 1
+MOST_HEADER = 2**24
+"""Bytes of the longest header that is read; those of this program have some thousands."""
+MOST_WEIGHTS = 2**28
+"""Most weights of a network that is read, some 18 times those of VGG16."""
+FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], kind: str) -> None:
@@ -95,21 +101,41 @@ def _opened(path: str | Path) -> Iterator[tuple[Any, str, dict[str, Any]]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
+    _check_length(path)
     try:
         with safe_open(path, framework="pt") as stream:
             about = stream.metadata() or {}
             if about.get("format") != FORMAT:
                 raise ValueError(f"{path} is a safetensors file, but not one of {FORMAT}.")
             version = about["version"]
-            if not version.isdecimal() or int(version) > VERSION:
+            if not version.isdecimal() or len(version) > 9 or int(version) > VERSION:
                 raise ValueError(
-                    f"{path} has format version {version}; this program reads up to {VERSION}. Please update it."
+                    f"{path} has format version {version[:20]}; this program reads up to {VERSION}. Please update it."
                 )
-            header = json.loads(about["header"])
+            header = _plain(about["header"], path)
             if not isinstance(header, dict):
                 raise KeyError("header")
             yield stream, about["kind"], header
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{path} is damaged or not a file of {FORMAT}: {error}") from error
+
+
+def _check_length(path: Path) -> None:
+    """Make sure that the header of a file, whose length comes first, is not longer than any of ours."""
+    with open(path, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+    if length > MOST_HEADER:
+        raise ValueError(
+            f"{path} is damaged or not a file of {FORMAT}: its header would have {length:,} bytes, "
+            f"at most {MOST_HEADER:,} are read."
+        )
+
+
+def _plain(text: str, path: Path) -> Any:
+    """Read JSON; whatever is wrong with it names the file."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # also of numbers with thousands of digits
         raise ValueError(f"{path} is damaged or not a file of {FORMAT}: {error}") from error
 
 
@@ -128,11 +154,23 @@ def load_network(
     FileNotFoundError, ValueError
         As `load_tensors`, and if the header describes no network or the weights do not fit it.
     """
-    tensors, header = load_tensors(path, kind)
-    try:
-        config = NetworkConfig.from_dict(header["network"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: its header describes no network ({error}).") from error
+    with _opened(path) as (stream, found, header):
+        if found != kind:
+            raise ValueError(f"{path} holds a {found}; a {kind} is wanted here.")
+        try:
+            config = NetworkConfig.from_dict(header["network"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged: its header describes no network ({error}).") from error
+        names = list(stream.keys())
+        kept = {name: tuple(stream.get_slice(name).get_shape()) for name in names if name not in others}
+        with torch.device("meta"):  # shapes alone: what the header asks for may not fit in memory
+            _check_shapes(OSVOSNet(config).state_dict(), kept, path)
+        for name in names:
+            part = stream.get_slice(name)
+            if part.get_dtype() not in FLOATS or math.prod(part.get_shape()) > MOST_WEIGHTS:
+                size = " x ".join(map(str, part.get_shape()))
+                raise ValueError(f"{path} has {name!r} of {size} {part.get_dtype()}, which are no weights.")
+        tensors = {name: stream.get_tensor(name) for name in names}
     net = OSVOSNet(config)
     beside = {name: tensors.pop(name) for name in others if name in tensors}
     load_weights(net, tensors, path)
@@ -148,19 +186,27 @@ def load_weights(net: torch.nn.Module, tensors: Mapping[str, Tensor], path: str 
         If a tensor is missing, unknown, of another shape, or not finite.
     """
     wanted = net.state_dict()
-    for name, value in wanted.items():
-        if name not in tensors:
-            raise ValueError(f"{path} lacks the weights {name!r} of the network it names.")
-        if tensors[name].shape != value.shape:
-            raise ValueError(
-                f"{path} has {name!r} of shape {tuple(tensors[name].shape)}; the network wants {tuple(value.shape)}."
-            )
-        if not torch.isfinite(tensors[name]).all():
+    _check_shapes(wanted, {name: tuple(value.shape) for name, value in tensors.items()}, path)
+    converted = {name: tensors[name].to(value.dtype) for name, value in wanted.items()}
+    for name, value in converted.items():
+        if not torch.isfinite(value).all():
             raise ValueError(f"{path} has weights {name!r} that are not finite.")
-    extra = sorted(set(tensors) - set(wanted))
+    net.load_state_dict(converted)
+
+
+def _check_shapes(wanted: Mapping[str, Tensor], kept: Mapping[str, tuple[int, ...]], path: str | Path) -> None:
+    """Make sure that a file has the weights of a network and no others."""
+    n_weights = sum(value.numel() for value in wanted.values())
+    if n_weights > MOST_WEIGHTS:
+        raise ValueError(f"{path} names a network of {n_weights:,} weights; at most {MOST_WEIGHTS:,} are read.")
+    for name, value in wanted.items():
+        if name not in kept:
+            raise ValueError(f"{path} lacks the weights {name!r} of the network it names.")
+        if kept[name] != tuple(value.shape):
+            raise ValueError(f"{path} has {name!r} of shape {kept[name]}; the network wants {tuple(value.shape)}.")
+    extra = sorted(set(kept) - set(wanted))
     if extra:
         raise ValueError(f"{path} has weights {extra[0]!r} that the network it names does not have.")
-    net.load_state_dict({name: tensors[name].to(value.dtype) for name, value in wanted.items()})
 
 
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:

@@ -17,6 +17,8 @@ from napari_osvos.axes import resolve_axes
 
 # Pixels of one plane that are looked at for the intensity range.
 RANGE_PIXELS = 256 * 256
+MOST_PLANES = 10**7
+"""A file that tells of more planes than this is damaged: at 1000 a second they would take hours."""
 
 
 class PlaneSource(Protocol):
@@ -86,6 +88,8 @@ class Clip:
         self.depth = length.get("Z", 1)
         self.has_depth = "Z" in length
         self.plane_shape = (length["Y"], length["X"])
+        if max(self.n_planes, length.get("C", 1)) > MOST_PLANES:  # before anything is as long as they are many
+            raise ValueError(f"{self.name} has shape {shape}; more than {MOST_PLANES:,} planes cannot be.")
         self._channels = _kept_channels(length, channels, self.name)
         self.has_numbers = frame_numbers is not None
         self.frame_numbers = checked_numbers(frame_numbers, self.n_frames, self.name)

@@ -28,6 +28,10 @@ _EDGES = (
 )
 
 
+# A file that asks for more than this is damaged, or meant to fill the memory.
+MOST_STAGES, MOST_CONVOLUTIONS, MOST_CHANNELS, MOST_HEADS = 12, 32, 4096, 512
+
+
 @dataclass(frozen=True)
 class NetworkConfig(Config):
     """Topology of an `OSVOSNet`; `lite`, `vgg16` and `tiny` are the presets."""
@@ -36,10 +40,12 @@ class NetworkConfig(Config):
     stem: str = setting(
         "unshuffle", "entry: full resolution, or 2 x 2 pixels to channels", choices=("plain", "unshuffle")
     )
-    widths: tuple[int, ...] = setting((32, 64, 128, 192), "channels of each stage", minimum=1)
-    convolutions: tuple[int, ...] = setting((2, 2, 2, 2), "3 x 3 convolutions in each stage", minimum=1)
+    widths: tuple[int, ...] = setting((32, 64, 128, 192), "channels of each stage", minimum=1, maximum=MOST_CHANNELS)
+    convolutions: tuple[int, ...] = setting(
+        (2, 2, 2, 2), "3 x 3 convolutions in each stage", minimum=1, maximum=MOST_CONVOLUTIONS
+    )
     first_side: int = setting(0, "first stage that has a side output", minimum=0)
-    side_channels: int = setting(32, "channels of each side output", minimum=1)
+    side_channels: int = setting(32, "channels of each side output", minimum=1, maximum=MOST_CHANNELS)
     top_down: bool = setting(True, "side outputs receive the next coarser one, with a nonlinearity")
     heads: tuple[str, ...] = setting(("foreground", "contour"), "what the network predicts, one logit each")
     intensities: str = setting(
@@ -53,6 +59,10 @@ class NetworkConfig(Config):
             raise ValueError(
                 f"NetworkConfig.convolutions has {len(self.convolutions)} entries; widths has {len(self.widths)}."
             )
+        if len(self.widths) > MOST_STAGES:
+            raise ValueError(f"NetworkConfig.widths has {len(self.widths)} entries; it has at most {MOST_STAGES}.")
+        if len(self.heads) > MOST_HEADS:
+            raise ValueError(f"NetworkConfig.heads names {len(self.heads)}; there are at most {MOST_HEADS}.")
         if self.first_side >= len(self.widths):
             raise ValueError(f"NetworkConfig.first_side is {self.first_side}; stages are 0 to {len(self.widths) - 1}.")
         if not self.foreground:

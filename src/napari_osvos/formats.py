@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_osvos.clip import PlaneSource
+from napari_osvos.lazy_pixels import MappedPixels, ZarrPixels
 
 TIFF_ENDINGS = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk")
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm", ".ppm", ".pnm")
@@ -128,7 +129,7 @@ def open_tiff(path: Path, *, labels: bool = False) -> OpenedFile:
             if series.dataoffset is not None:
                 dtype = np.dtype(tif.byteorder + series.dtype.char)
                 mapped = np.memmap(path, dtype=dtype, mode="r", offset=series.dataoffset, shape=shape)
-                return OpenedFile(FileArray(mapped, path), axes, numbers)
+                return OpenedFile(FileArray(MappedPixels(mapped, path), path), axes, numbers)
             array = FileArray(_TiffPages(series, shape), path)
         weakref.finalize(array, closing.pop_all().close)  # the pages are read later
         return OpenedFile(array, axes, numbers)
@@ -239,7 +240,8 @@ def open_npy(path: Path) -> OpenedFile:
         If the file is damaged or holds objects.
     """
     with reading(path):
-        return OpenedFile(FileArray(np.load(path, mmap_mode="r", allow_pickle=False), path))
+        mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+        return OpenedFile(FileArray(MappedPixels(mapped, path), path))
 
 
 def is_zarr(path: Path) -> bool:
@@ -266,7 +268,7 @@ def open_zarr(path: Path, *, labels: bool = False) -> OpenedFile:
         node: Any = zarr.open(str(path), mode="r")
         if isinstance(node, zarr.Array):
             names = getattr(node.metadata, "dimension_names", None) or node.attrs.get("_ARRAY_DIMENSIONS")
-            return OpenedFile(FileArray(node, path), _axes_of(names))
+            return OpenedFile(_pixels_of(node, path, labels), _axes_of(names))
         if labels and "labels" in node:
             listed = _ome(node["labels"]).get("labels") or node["labels"].attrs.get("labels") or []
             if len(listed) == 1:
@@ -278,12 +280,17 @@ def open_zarr(path: Path, *, labels: bool = False) -> OpenedFile:
             level = node[scales[0]["datasets"][0]["path"]]
             names = [axis["name"] if isinstance(axis, dict) else axis for axis in scales[0].get("axes", ())]
             notes = _checked_notes(node.attrs.get(METADATA_KEY))
-            return OpenedFile(FileArray(level, path), _axes_of(names), notes.get("frame_numbers"))
+            return OpenedFile(_pixels_of(level, path, labels), _axes_of(names), notes.get("frame_numbers"))
         arrays = [name for name, _ in node.arrays()]
         if len(arrays) == 1:
-            return OpenedFile(FileArray(node[arrays[0]], path))
+            return OpenedFile(_pixels_of(node[arrays[0]], path, labels))
     held = ", ".join(arrays) if arrays else "no array"
     raise UnreadableFileError(f"{path} is a zarr group that holds {held}; give the array of it that is meant.")
+
+
+def _pixels_of(array: Any, path: Path, labels: bool) -> FileArray:
+    """Return the pixels of a zarr array; labels often leave out chunks, as they are mostly background."""
+    return FileArray(array if labels else ZarrPixels(array, path), path)
 
 
 def _ome(group: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """CUDA graphs: what is done again and again with tensors of one shape is recorded once, and launched as a whole.
 
-The compact network is so small that a GPU waits for the CPU to launch its kernels. Everywhere else, and where
-the environment variable NAPARI_OSVOS_CUDA_GRAPHS is ``0``, the same functions are called as they are.
+The compact network is so small that a GPU waits for the CPU to launch its kernels. Graphs are recorded where the
+environment variable NAPARI_OSVOS_CUDA_GRAPHS is ``1``; otherwise the same functions are called as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WARM_UP = 3
 
 def records_graphs(device: torch.device) -> bool:
     """Return whether graphs are recorded on this device."""
-    return device.type == "cuda" and os.environ.get("NAPARI_OSVOS_CUDA_GRAPHS", "1") != "0"
+    return device.type == "cuda" and os.environ.get("NAPARI_OSVOS_CUDA_GRAPHS") == "1"
 
 
 class GraphedLoss:

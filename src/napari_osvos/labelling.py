@@ -14,6 +14,9 @@ from napari_osvos.instances import SeparationConfig
 from napari_osvos.snapping import CUT
 from napari_osvos.task import TASKS, Task
 
+LARGEST_RADIUS = 1e5
+"""Pixels; a file that tells of larger objects is damaged."""
+
 
 @dataclass(frozen=True)
 class PlaneMaps:
@@ -84,13 +87,16 @@ class LabelMeaning:
         ValueError, KeyError, TypeError
             If it is none.
         """
+        if not isinstance(plain, Mapping):
+            raise ValueError(f"the meaning of the labels is {plain!r}")
         if plain["task"] not in TASKS:
             raise ValueError(f"the task is {plain['task']!r}; it is {' or '.join(TASKS)}")
-        values = tuple(int(v) for v in plain["values"])
-        if not values or min(values) < 1 or len(set(values)) < len(values):
+        values = tuple(plain["values"])
+        if not values or len(set(values)) < len(values) or not all(map(_is_label, values)):
             raise ValueError(f"the labels are {values}; they are different whole numbers from 1")
         separation = SeparationConfig.from_dict(plain["separation"])
-        return cls(plain["task"], values, float(plain["radius"]), separation, float(plain["cut"]))
+        radius = checked_number("radius", plain["radius"], 0, LARGEST_RADIUS)
+        return cls(plain["task"], values, radius, separation, checked_number("cut", plain["cut"], 0, 1))
 
     def labels(self, planes: Sequence[PlaneMaps], threshold: float, snapped: bool = False) -> NDArray[np.int32]:
         """Return the labels of a frame from what a network says of its slices.
@@ -131,6 +137,23 @@ class LabelMeaning:
             for rows in row_blocks(target.shape):
                 target[rows] = values[target[rows]]
         return labels
+
+
+def checked_number(name: str, value: Any, low: float, high: float) -> float:
+    """Return a number of a file.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or not from `low` to `high`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"the {name} is {value!r}; it is a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31
 
 
 def _stacked(parts: Sequence[NDArray[np.floating[Any]] | None]) -> NDArray[np.floating[Any]] | None:

@@ -64,7 +64,10 @@ class ParentNetwork:
             If the file is missing, damaged, or does not hold a parent.
         """
         net, header, _ = load_network(path, "parent")
-        return cls(net.to(memory_format=torch.channels_last), header.get("card"))
+        card = header.get("card") or {}
+        if not isinstance(card, dict):
+            raise ValueError(f"{path} is damaged: its card is {card!r}, which is no table.")
+        return cls(net.to(memory_format=torch.channels_last), card)
 
     @classmethod
     def random(cls, config: NetworkConfig | None = None, seed: int = 0) -> ParentNetwork:

@@ -19,11 +19,13 @@ from napari_osvos.clip import Clip
 from napari_osvos.config import PredictConfig
 from napari_osvos.device import fast_precision, resolve_device
 from napari_osvos.intensity import PERCENTILES, IntensityScale
-from napari_osvos.labelling import LabelMeaning, PlaneMaps, foreground_of
+from napari_osvos.labelling import LabelMeaning, PlaneMaps, checked_number, foreground_of
 from napari_osvos.memory import HUGE_TILE, OUT_OF_MEMORY, Need, Shortage, free_memory, planned_tile, prediction_need
 from napari_osvos.network import OSVOSNet
 from napari_osvos.tiling import FINE, FLIPS, PLAIN, Look, plane_maps, zoomed
 
+ZOOMS = (1e-4, 64.0)
+"""Least and most network pixels per movie pixel of a segmenter that is read."""
 PLANNED = 2**21
 """Network pixels of a plane from which on it is looked how much memory is free."""
 
@@ -345,7 +347,8 @@ class Segmenter:
             meaning = LabelMeaning.from_dict(header["meaning"]) if "meaning" in header else None
             appearance = Appearance.from_tensors(others) if others else None
             parts = (config, header["provenance"], device, meaning, appearance)
-            return cls(net, header["zoom"], header["threshold"], *parts)
+            zoom, threshold = checked_number("zoom", header["zoom"], *ZOOMS), header["threshold"]
+            return cls(net, zoom, checked_number("threshold", threshold, 0, 1), *parts)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged: its header lacks what a segmenter needs ({error}).") from error
 

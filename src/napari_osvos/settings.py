@@ -53,6 +53,8 @@ class Config:
             If a key is unknown or a value is outside its range; the message names both.
         """
         known = {spec.name for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        if not isinstance(plain, Mapping):
+            raise ValueError(f"{cls.__name__} is {plain!r}; it must be a table of settings.")
         unknown = sorted(set(plain) - known)
         if unknown:
             raise ValueError(f"{cls.__name__} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}.")
@@ -116,7 +118,7 @@ def _checked(name: str, metadata: Mapping[str, Any], hint: Any, value: Any) -> A
 def _checked_item(name: str, metadata: Mapping[str, Any], kind: type, item: Any, value: Any) -> Any:
     wanted, words = _KINDS[kind]
     fits = isinstance(item, wanted) and (kind is bool or not isinstance(item, bool))
-    if not fits or (kind is float and not math.isfinite(item)):
+    if not fits or (kind is float and not _is_finite(item)):
         raise ValueError(f"{name} is {value!r}; it must be {words}.")
     low, high = metadata["minimum"], metadata["maximum"]
     if (low is not None and item < low) or (high is not None and item > high):
@@ -124,3 +126,10 @@ def _checked_item(name: str, metadata: Mapping[str, Any], kind: type, item: Any,
         bounds = f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
         raise ValueError(f"{name} is {value!r}; it must be {bounds}{unit}.")
     return kind(item)
+
+
+def _is_finite(number: Any) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number beyond all floats
+        return False
