@@ -176,7 +176,7 @@ class OSVOSNet(nn.Module):
         return sides
 
     def fused(self, sides: list[Tensor], size: tuple[int, int], whole: tuple[int, int] | None = None) -> Tensor:
-        """Return the logits (N, heads, H, W) of side outputs, upsampled to `size` and summed; `whole` as `upsampled`."""
+        """Return the logits (N, heads, H, W) of side outputs, upsampled to `size` and summed; `whole` as there."""
         # With sub-pixel logits, the coarser sides are summed at the finest side's stride, where they
         # apply to all 2 x 2 logits of a position: nothing but the result exists at full resolution.
         grid = (sides[0].shape[-2], sides[0].shape[-1]) if self._subpixel else size
