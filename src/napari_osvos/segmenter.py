@@ -283,9 +283,10 @@ class Segmenter:
         Needs no GPU, and any thread will do.
         """
         began = time.perf_counter()
-        labels = _compact(self.labels_of(maps.planes))
+        labels = self.labels_of(maps.planes)
         foreground = [foreground_of(m) for m in maps.planes]
         maps.planes.clear()  # contours of a huge frame take as much as its labels
+        labels = _compact(labels)
         probability = np.stack(foreground) if len(foreground) > 1 else foreground[0][None]
         if not maps.has_depth:
             labels, probability = labels[0], probability[0]
