@@ -14,7 +14,6 @@ from napari_osvos.instances import SeparationConfig
 from napari_osvos.snapping import CUT
 from napari_osvos.task import TASKS, Task
 
-
 LARGEST_RADIUS = 1e5
 """Pixels; a file that tells of larger objects is damaged."""
 
