@@ -125,17 +125,32 @@ class Bench:
             return ["segment", str(movie or self.movie), "-a", str(self.painted), *ends, *LEARN]
         return ["predict", str(segmenter or self.segmenter), str(movie or self.movie), *ends]
 
-    def run(self, words: Sequence[str], **how: object) -> Ended:
-        """Run a command to its end."""
-        return self._run(words, **how)[0]
+    def run(
+        self,
+        words: Sequence[str],
+        *,
+        meanwhile: Callable[[], object] | None = None,
+        before: Callable[[], None] | None = None,
+    ) -> Ended:
+        """Run a command to its end; `meanwhile` is called once it works, `before` in its process before it starts."""
+        return self._run(words, meanwhile=meanwhile, before=before)[0]
 
     def timed(self, words: Sequence[str]) -> tuple[Ended, float]:
         """Run a command to its end; return also how long it worked, without loading libraries."""
         return self._run(words)
 
-    def killed(self, words: Sequence[str], seconds: float) -> Ended:
-        """Kill a command (SIGKILL) so long after it began to work; it may have ended by then."""
-        return self._run(words, until=lambda: time.sleep(seconds))[0]
+    def killed(self, verb: str) -> tuple[list[str], Path, Ended]:
+        """Kill a verb (SIGKILL) at a random moment of its work; return its command, its folder and its end.
+
+        One that had ended by then, because the machine had more to do before, does not count: another is begun.
+        """
+        while True:
+            out, moment = self.place(), self.random.uniform(0, self.seconds[verb])
+            words = self.words(verb, out)
+            ended, worked = self._run(words, until=lambda: time.sleep(moment))  # noqa: B023
+            if ended.code != 0:
+                return words, out, ended
+            self.seconds[verb] = min(worked, self.seconds[verb])
 
     def _run(
         self,
@@ -149,7 +164,11 @@ class Bench:
         began = time.perf_counter()
         command = [sys.executable, "-m", "napari_osvos", *words]
         with subprocess.Popen(
-            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=before
+            command,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            preexec_fn=before,
         ) as process:
             timer = threading.Timer(WAIT, process.kill)
             timer.start()

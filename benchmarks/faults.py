@@ -37,7 +37,7 @@ def main() -> int:
     """Try all faults, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="moments at which processes are killed (default: 20)")
-    parser.add_argument("--quick", action="store_true", help="3 kills, and one of each other fault that is repeated")
+    parser.add_argument("--quick", action="store_true", help="3 kills, and fewer of each other fault that is repeated")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments (default: 0)")
     parser.add_argument("--only", choices=tuple(KINDS), nargs="+", default=tuple(KINDS), help="kinds of faults")
     parser.add_argument("--note", default="", help="what the table says of the run, such as the commit")
@@ -64,7 +64,7 @@ def main() -> int:
     told = f"{answered} of {tried} faults were answered as wanted, in {minutes:.0f} min."
     print(told)
     if given.output:
-        about = f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, seed {given.seed}. {given.note}".strip()
+        about = f"Python {platform.python_version()}, {platform.machine()}, seed {given.seed}. {given.note}".strip()
         command = f"`python benchmarks/faults.py {' '.join(sys.argv[1:])}`"
         given.output.write_text(
             "\n".join(["# Faults", "", f"{command}: {told} {about}", "", *lines, *[f"\n* {w}" for w in wrong]]) + "\n",

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from napari_osvos.checkpoint import (
     FORMAT,
+    MOST_HEADER,
     VERSION,
     load_network,
     load_tensors,
@@ -30,6 +31,7 @@ from napari_osvos.checkpoint import (
     weights_digest,
 )
 from napari_osvos.config import NetworkConfig
+from napari_osvos.labelling import LabelMeaning
 from napari_osvos.network import OSVOSNet
 from napari_osvos.optimiser import Muon
 from napari_osvos.parent import ParentNetwork
@@ -312,6 +314,72 @@ def test_a_header_without_what_a_segmenter_needs_is_refused(tmp_path: Path) -> N
             save_tensors(path, _weights(), header, "segmenter")
             with pytest.raises(ValueError, match="its header lacks what a segmenter needs"):
                 Segmenter.load(path, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("network", "sentence"),
+    [
+        ({"widths": [10**6] * 3}, "NetworkConfig.widths is"),
+        ({"convolutions": [10**9] * 3}, "NetworkConfig.convolutions is"),
+        ({"widths": [4096] * 12, "convolutions": [8] * 12}, "names a network of 14,"),
+        ({"widths": [64] * 50, "convolutions": [1] * 50}, "NetworkConfig.widths has 50 entries"),
+        ({"heads": ["foreground"] * 10**4}, "NetworkConfig.heads names 10000"),
+        ([], "NetworkConfig is []; it must be a table of settings"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_network_beyond_all_memory_is_refused_before_it_is_made(tmp_path: Path, network: Any, sentence: str) -> None:
+    path = tmp_path / "x.safetensors"
+    asked = HEADER["network"] | network if network else network
+    save_tensors(path, _weights(), {"network": asked}, "parent")
+    with pytest.raises(ValueError, match=re.escape(sentence)) as refused:
+        ParentNetwork.load(path)
+    assert str(path) in str(refused.value)
+
+
+def test_a_header_longer_than_any_of_ours_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file(_weights(), path, metadata=_about(header=json.dumps("x" * MOST_HEADER)))
+    with pytest.raises(ValueError, match=r"its header would have 16,7.* bytes, at most 16,777,216 are read"):
+        read_header(path)
+
+
+def test_a_header_nested_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    for text in ("[" * 10**5, "9" * 10**4):
+        save_file(_weights(), path, metadata=_about(header=text))
+        with pytest.raises(ValueError, match=f"^{re.escape(str(path))} is damaged or not a file of napari-osvos: "):
+            read_header(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"zoom": 1e9},
+        {"zoom": float("nan")},
+        {"threshold": -1},
+        {"threshold": "0.5"},
+        {"provenance": 3},
+        {"meaning": []},
+        {"meaning": LabelMeaning(values=(2**40,)).to_dict()},
+        {"meaning": LabelMeaning(radius=1e300).to_dict()},
+        {"predict": []},
+    ],
+    ids=str,
+)
+def test_strange_numbers_of_a_segmenter_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "x.osvos"
+    whole = {"network": NetworkConfig.tiny().to_dict(), "zoom": 1.0, "threshold": 0.5, "predict": {}, "provenance": {}}
+    save_tensors(path, _weights(), whole | change, "segmenter")
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))} is damaged"):
+        Segmenter.load(path, "cpu")
+
+
+def test_a_card_that_is_no_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_tensors(path, _weights(), HEADER | {"card": 3}, "parent")
+    with pytest.raises(ValueError, match="its card is 3, which is no table"):
+        ParentNetwork.load(path)
 
 
 # -- weights that do not fit -----------------------------------------------------------------------

@@ -285,6 +285,17 @@ class _Counting:
         return self.frame
 
 
+def test_a_frame_of_nothing_but_nan_is_told_and_the_others_are_labelled(look_alike: Path, tmp_path: Path) -> None:
+    frames, _ = toy_frames(4)
+    holed = frames.astype(np.float32)
+    holed[1], holed[3, :5] = np.nan, np.inf
+    clip, segmenter = Clip(holed, frame_numbers=(5, 6, 7, 8), name="holed"), Segmenter.load(look_alike)
+    store = _store(tmp_path, clip)
+    with pytest.warns(UserWarning, match="^Frame 6 of holed has no finite pixel and is taken as blank; there may be"):
+        predict_frames(segmenter, clip, range(4), store)
+    assert [bool(store.labels(t).any()) for t in range(4)] == [True, False, True, True]
+
+
 def test_reading_is_only_so_far_ahead(look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     movie, segmenter, ahead = _Counting(30), Segmenter.load(look_alike), []
     clip = Clip(movie)

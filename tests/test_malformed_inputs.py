@@ -36,7 +36,7 @@ many = settings(
     max_examples=int(os.environ.get("FUZZ", "16")),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-QUICK = ("--steps", "1", "--crops", "1", "--crop-size", "16", "--device", "cpu", "--quiet")
+QUICK = ("--steps", "1", "--crops", "1", "--crop-size", "16", "--device", "cpu")
 STRANGE: tuple[Any, ...] = (
     *(None, True, -1, 0, 3, 2**31, 2**63, 10**30, 0.5, float("nan"), float("inf"), -1e308, 1e-320),
     *("", "x", "é/..", "1", [], [0], [-1], ["x"], [[]], {}, {"x": 1}),
@@ -112,7 +112,8 @@ def _answer(folder: Path, *words: str | Path) -> int:
     assert not [path for path in left if path.name.endswith((".partial", ".old"))], (words, left)
     for path in left:
         if path.name.startswith("unfinished-"):
-            assert code == 1 and "the same command goes on from there." in text, (words, text)
+            assert code != 0, (words, text)
+            assert "the same command goes on from there." in text, (words, text)
         elif path.suffix == ".tif":
             np.asarray(read_labels(path))
         elif path.suffix == ".osvos":
@@ -129,7 +130,6 @@ def _predict(folder: Path, movie: str, *more: str) -> int:
         "-o",
         folder / "out.tif",
         *more,
-        "--quiet",
         "--device",
         "cpu",
     )
@@ -286,6 +286,9 @@ OPTIONS = {
 
 @many
 @given(st.sampled_from([(verb, option) for verb, all in OPTIONS.items() for option in all]), st.sampled_from(WORDS))
+@example(("predict", "--only"), "0-99999999999")
+@example(("segment", "--frames"), "0-99999999999")
+@example(("segment", "--truth"), "")
 def test_a_strange_option_is_one_sentence(whole: Path, option: tuple[str, str], word: str) -> None:
     with _copy(whole) as folder, contextlib.chdir(folder):
         more = (option[1], word) if word.startswith("-") is False else (f"{option[1]}={word}",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -126,9 +127,21 @@ class ReadAhead(Clip):
         n_bytes = int(np.prod(clip.plane_shape)) * clip.n_channels * clip.dtype.itemsize
         self._most = min(MOST_PLANES, int(READ_BYTES // n_bytes))
         self._coming: deque[tuple[int, Future[npt.NDArray[Any]]]] = deque()
+        self._is_told = False
 
     def plane(self, p: int) -> npt.NDArray[Any]:
-        """Read one plane, as `Clip.plane`."""
+        """Read one plane, as `Clip.plane`; warn of the first that holds nothing."""
+        pixels = self._next(p)
+        if pixels.dtype.kind == "f" and not self._is_told and not np.isfinite(pixels).any():
+            self._is_told = True  # one sentence for all: what was never recorded is often the rest of the movie
+            number = self.frame_numbers[p // self.depth]
+            warnings.warn(
+                f"Frame {number} of {self.name} has no finite pixel and is taken as blank; there may be others.",
+                stacklevel=2,
+            )
+        return pixels
+
+    def _next(self, p: int) -> npt.NDArray[Any]:
         self._ask()
         if any(coming == p for coming, _ in self._coming):
             while self._coming[0][0] != p:

@@ -13,6 +13,8 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin,
 from napari_osvos.settings import Config
 
 C = TypeVar("C", bound=Config)
+MOST_NUMBERS = 10**6
+"""Longest span of frame numbers that an option can name."""
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -44,6 +46,8 @@ def frame_numbers(text: str) -> tuple[int, ...]:
             span = range(int(first), int(last if dash else first) + 1)
             if not span:
                 raise ValueError
+            if span[-1] - span[0] >= MOST_NUMBERS:
+                raise argparse.ArgumentTypeError(f"{text!r} names more than {MOST_NUMBERS:,} frames")
             numbers.extend(span)
     except ValueError:
         reason = f"{text!r} is no list of frame numbers; write for example 0,40 or 0,10-14"

@@ -82,10 +82,13 @@ def segment(given: argparse.Namespace, console: Console) -> None:
     for config in (PredictConfig, LinkConfig):
         settings_of(given, config)  # what is wrong there is said before training
     with report.timing("read"):
+        from napari_osvos.io import read_labels
         from napari_osvos.suggest import FrameReview
 
         clip = read_movie(given, report)
         paint = read_paint(given, clip, report)
+        if given.truth:
+            read_labels(given.truth)  # truth that is none is found out here, not after training
         positions = positions_of(clip, given.only)
         check_disk(given, clip, positions)
         scale_of(given, clip.labels_shape, clip.name)
