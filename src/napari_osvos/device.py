@@ -110,7 +110,7 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 def crops_on(device: torch.device) -> torch.device:
     """Return where crops are varied for a network on this device: on a CUDA GPU beside it, otherwise on the CPU.
 
-    Apple's GPU cannot resample with repeated edges (`grid_sample` with ``padding_mode="border"``).
+    Apple's GPU cannot resample with repeated edges before torch 2.13 (`grid_sample`, ``padding_mode="border"``).
     """
     return device if device.type == "cuda" else torch.device("cpu")
 
