@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_osvos.instances import Basins, SeparationConfig, basins, fill_holes, landscape, separate
+from napari_osvos.machine import release_memory
 from napari_osvos.snapping import CUT, snap
 
 WHOLE = 2**22
@@ -127,6 +128,7 @@ class _Blocks:
         for members in np.split(order, np.flatnonzero(np.diff(places[order])) + 1):
             if len(members) and places[members[0]] >= 0:
                 self._flood_group(group, int(places[members[0]]), boxes[members])
+                release_memory()  # or what blocks of all sizes leave behind adds up
         return self._numbered()
 
     def _found(self, crop: Box, parts: NDArray[np.int32], wanted: NDArray[np.bool_]) -> _Found:
@@ -161,6 +163,7 @@ class _Blocks:
             near = (*crop[:-2], *(slice(max(0, c.start - margin // 2), c.stop + margin // 2) for c in inner))
             if wanted[core].any():
                 self._flood_block(crop, core, near, parts, wanted)
+                release_memory()
 
     def _flood_block(
         self, crop: Box, core: Box, near: Box, parts: NDArray[np.int32], wanted: NDArray[np.bool_]

@@ -7,8 +7,6 @@ the memory of the GPU, the CPU goes on. The user is told, once.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
 import warnings
 from collections.abc import Callable
@@ -18,6 +16,7 @@ from pathlib import Path
 import torch
 
 from napari_osvos.config import NetworkConfig
+from napari_osvos.machine import release_memory
 
 OUT_OF_MEMORY = (torch.OutOfMemoryError, RuntimeError, MemoryError)
 """What is raised; a RuntimeError may be something else, see `is_out_of_memory`."""
@@ -42,8 +41,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def free_memory() -> None:
     """Give the memory that torch and the C library keep for later back to the GPU and to the system."""
     gc.collect()
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # the C library of most Linux systems has it
-        ctypes.CDLL(None).malloc_trim(0)
+    release_memory()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
