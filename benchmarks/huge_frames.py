@@ -62,7 +62,9 @@ def learned(folder: Path, cells: str) -> NDArray[np.uint16]:
     movie = simulate_movie("fluorescence", n_frames=2, shape=(SMALL, SMALL), n_objects=CELLS[cells])
     frames = movie.frames.astype(np.uint16) * (16 if movie.frames.dtype == np.uint8 else 1)
     annotations = Annotations.from_labels(movie.labels, frames=[0])
-    tuner = FineTuner(ParentNetwork.bundled(), FineTuneConfig(quality="fast", task="look-alike"), device="cpu")
+    tuner = FineTuner(
+        ParentNetwork.bundled(), FineTuneConfig(quality="fast", task="look-alike", object_diameter=32.0), device="cpu"
+    )
     tuner.fit(Clip(frames), annotations).save(folder / f"{cells}.osvos")
     second: NDArray[np.uint16] = frames[1]
     return second

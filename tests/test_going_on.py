@@ -71,7 +71,6 @@ _MOMENTS = [
     ("napari_osvos.cli.unfinished_run:write_json", 1, 0),  # the segmenter is in the folder, but does not count yet
     ("napari_osvos.frame_marks:replacing", 3, 2),  # learned; the pixels of the third frame are there, its mark is not
     ("napari_osvos.writing:_expect_end", 1, 5),  # the labels are written, but not under their name
-    ("napari_osvos.cli.predicting:write_exports", 1, 5),  # the labels are there, the exports are not
     ("napari_osvos.frame_store:FrameStore.remove", 1, 5),  # all is written
 ]
 

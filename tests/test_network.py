@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_osvos.config import NetworkConfig
-from napari_osvos.network import OSVOSNet
+from napari_osvos.network import OSVOSNet, _Pixels, fast_dtype
 
 # The two topologies with few channels: they reach as far as the real ones.
 NARROW_VGG16 = NetworkConfig.vgg16().replace(widths=(4, 4, 6, 6, 6), side_channels=3)
@@ -255,3 +255,21 @@ def test_other_heads_keep_the_weights_of_those_that_stay_and_begin_as_foreground
     back = other.with_heads(("foreground", "contour")).eval()
     with torch.no_grad():
         torch.testing.assert_close(back(x), was, atol=1e-5, rtol=1e-4)
+
+
+def test_pixels_of_two_by_two_logits_have_the_gradients_of_what_they_stand_for() -> None:
+    """Fine logits are shuffled, coarse ones repeated: by hand-written passes, against torch's own."""
+    rng = torch.Generator().manual_seed(0)
+    fine = torch.randn(2, 12, 5, 4, generator=rng, dtype=torch.float64, requires_grad=True)
+    coarse = torch.randn(2, 3, 5, 4, generator=rng, dtype=torch.float64, requires_grad=True)
+    slow = F.pixel_shuffle(fine + coarse.repeat_interleave(4, 1), 2)
+    torch.testing.assert_close(_Pixels.apply(fine, coarse), slow)
+    assert torch.autograd.gradcheck(_Pixels.apply, (fine, coarse))
+
+
+def test_under_autocast_logits_are_summed_in_float32() -> None:
+    net = OSVOSNet(NetworkConfig.tiny())
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert fast_dtype(torch.zeros(1)) == torch.bfloat16
+        assert net(torch.zeros(1, 3, 32, 32)).dtype == torch.float32
+    assert fast_dtype(torch.zeros(1, dtype=torch.float64)) == torch.float64

@@ -38,7 +38,7 @@ def test_an_orthogonalised_matrix_keeps_its_singular_vectors(shape: tuple[int, i
     left, right = (torch.linalg.qr(torch.randn(n, k, dtype=torch.float64))[0] for n in shape)
     values = torch.logspace(0, -1.5, k, dtype=torch.float64)
     x = (left * values) @ right.T
-    inner = left.T @ orthogonalised(x.float()).double() @ right
+    inner = left.T @ orthogonalised([x.float()])[0].double() @ right
     assert inner.shape == (k, k)
     assert inner.diagonal().min() > 0.6
     assert inner.diagonal().max() < 1.3
@@ -89,3 +89,24 @@ def test_it_loads_no_compiler() -> None:
         "sum(p.sum() for p in ps).backward(); o.step(); o.zero_grad(); sys.exit('torch._dynamo' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_matrices_of_many_shapes_are_orthogonalised_as_each_by_itself() -> None:
+    torch.manual_seed(0)
+    matrices = [torch.randn(*shape) for shape in ((8, 27), (16, 72), (27, 8), (16, 16), (8, 90))]
+    for together, alone in zip(orthogonalised(matrices), (orthogonalised([m])[0] for m in matrices), strict=True):
+        torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_the_layout_of_a_convolution_changes_nothing() -> None:
+    def after(layout: torch.memory_format) -> torch.Tensor:
+        torch.manual_seed(0)
+        convolution = nn.Conv2d(12, 16, 3).to(memory_format=layout)
+        optimiser = Muon(convolution.parameters(), lr=0.05, weight_decay=0.1)
+        for _ in range(3):
+            optimiser.zero_grad()
+            convolution(torch.randn(2, 12, 9, 9)).square().mean().backward()
+            optimiser.step()
+        return convolution.weight.detach()
+
+    torch.testing.assert_close(after(torch.contiguous_format), after(torch.channels_last), rtol=1e-4, atol=1e-5)

@@ -375,3 +375,32 @@ def test_a_batch_is_drawn_from_the_random_numbers_alone() -> None:
     third = draw_batch([_source(_square())], 3, 16, AugmentConfig.strong(), _rng(4))
     for other in (second, third):
         assert all(torch.equal(a, b) for a, b in zip(_parts(first), _parts(other), strict=True))
+
+
+def _grey_and_colour() -> tuple[Source, Source]:
+    image = _rng().random((24, 24, 1)).astype(np.float32)
+    every = np.repeat(image, 3, -1)
+    grey = Source(image, _square(), None, IntensityScale("robust", (0.5,), (0.2,)), 1.0)
+    return grey, Source(every, _square(), None, IntensityScale("robust", (0.5,) * 3, (0.2,) * 3), 1.0)
+
+
+def test_one_channel_makes_the_batch_that_three_alike_make() -> None:
+    varied = AugmentConfig.strong().replace(composite=0.5)
+    grey, colour = (draw_batch([source], 4, 24, varied, _rng()) for source in _grey_and_colour())
+    assert grey.x.shape == (4, 3, 24, 24)
+    for name, part in grey.tensors().items():
+        torch.testing.assert_close(part, colour.tensors()[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_an_image_too_large_to_be_normalised_at_once_gives_the_same_crops(
+    dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, labels = _rng().integers(0, 255, (24, 24, 1)).astype(dtype), _square()
+    crops = []
+    for most in (0, labels.size):
+        monkeypatch.setattr("napari_osvos.sampling.NORMALISED_AT_ONCE", most)
+        source = Source(image, labels, None, IntensityScale("robust", (90.0,), (50.0,)), 1.0)
+        assert (source.image.dtype == torch.float32 and float(source.image.abs().max()) < 10) == (most > 0)
+        crops.append(source.crop((9.0, 14.0), 16, AugmentConfig(), _rng()))
+    torch.testing.assert_close(crops[0], crops[1])

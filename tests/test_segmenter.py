@@ -60,8 +60,9 @@ def learned() -> Segmenter:
         (NetworkConfig.tiny(), (16, 400), 1.0),
         (LITE, (40, 430), 1.0),
         (VGG16, (50, 430), 1.0),
+        (VGG16.replace(edges="published"), (50, 435), 1.0),
     ],
-    ids=["tiny", "enlarged", "reduced", "strip", "lite", "vgg16"],
+    ids=["tiny", "enlarged", "reduced", "strip", "lite", "vgg16", "published"],
 )
 def test_tiles_equal_the_whole(config: NetworkConfig, shape: tuple[int, int], zoom: float, flips: bool) -> None:
     frame = _noise(1, *shape)

@@ -18,17 +18,16 @@ from test_import import SCREEN_AND_TORCH, modules_after
 from toy_clip import overlap, quick, tiny_parent, toy_clip
 
 from napari_osvos.certainty import pixel_uncertainty
-from napari_osvos.clip import Clip
 from napari_osvos.config import FineTuneConfig
 from napari_osvos.finetune import FineTuner
 from napari_osvos.segmenter import Segmenter
 from napari_osvos.worker import events, gpu
 from napari_osvos.worker.__main__ import Tasks, WholeLines
 from napari_osvos.worker.calibration import Calibration, estimated_seconds, expected_zoom
-from napari_osvos.worker.controls import Controls, RunCancelled
+from napari_osvos.worker.controls import Controls, RunCancelled, nearest_frame
 from napari_osvos.worker.event_queue import EventQueue
 from napari_osvos.worker.failures import failure
-from napari_osvos.worker.filling import Filling, nearest_frame
+from napari_osvos.worker.filling import Filling
 from napari_osvos.worker.learning import Previews, learn
 from napari_osvos.worker.mailbox import Mailbox
 from napari_osvos.worker.packing import (
@@ -167,40 +166,6 @@ def test_learning_can_be_ended_before_its_last_step_but_not_before_its_first() -
     last = told[-1]
     assert isinstance(last, events.TrainingProgress)
     assert (last.step, last.steps) == (1, 12)
-
-
-class SmallMemory(torch.nn.Module):
-    """A network on a GPU that has no room for tiles beyond a size."""
-
-    def __init__(self, net: Any, largest: int) -> None:
-        super().__init__()
-        self.net, self.largest = net, largest
-        self.config, self.halo, self.stride, self.pad = net.config, net.halo, net.stride, net.pad
-        self.side_outputs, self.fused = net.side_outputs, net.fused
-
-    def features(self, x: torch.Tensor) -> Any:
-        if max(x.shape[-2:]) > self.largest:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return self.net.features(x)
-
-
-def _filled(net: Any, frames: np.ndarray) -> list[np.ndarray]:
-    controls = Controls()
-    clip, planes, _ = remote(Clip(frames), controls)
-    told: list[Any] = []
-    Filling(Segmenter(net, device="cpu"), clip, planes, controls).run(told.append, True)
-    assert [event.done for event in told] == list(range(1, len(frames) + 1))
-    return [event.probability for event in sorted(told, key=lambda event: event.frame)]
-
-
-def test_where_memory_is_short_tiles_are_smaller_and_the_labels_the_same() -> None:
-    net = tiny_parent().net
-    frames = np.random.default_rng(0).integers(0, 255, (3, 700, 300), np.uint8)
-    small = _filled(SmallMemory(net, 512 + 2 * net.halo), frames)
-    for one, other in zip(small, _filled(net, frames), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
-    with pytest.raises(torch.OutOfMemoryError):
-        _filled(SmallMemory(net, 100), frames)
 
 
 class Seen:

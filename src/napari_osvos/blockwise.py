@@ -95,7 +95,7 @@ class _Blocks:
         config: SeparationConfig,
     ) -> None:
         self.contour, self.distance, self.radius, self.config = contour, distance, radius, config
-        self.labels = np.empty(foreground.shape, np.int32)
+        self.labels: NDArray[np.int32] = np.empty(foreground.shape, np.int32)
         mask = np.empty(foreground.shape, bool)
         for rows in row_blocks(foreground.shape):
             mask[rows] = foreground[rows] >= threshold
@@ -120,7 +120,7 @@ class _Blocks:
             chosen[1:-1] = large
             chosen[-1] = True  # what is done by now is of such parts, too
             self._flood_large(chosen, boxes[large])
-        corners, width = boxes[:, -2:, 0] // EDGE, int(self.labels.shape[-1])
+        corners, (*_, width) = boxes[:, -2:, 0] // EDGE, self.labels.shape
         group[1:-1] = np.where(large, -1, corners[:, 0] * (width // EDGE + 1) + corners[:, 1])
         places = group[1:-1]
         order = np.argsort(places, kind="stable")

@@ -7,7 +7,7 @@ indexing) and hands out single planes as (Y, X, C). No other module has to know 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -171,6 +171,15 @@ class Clip:
         if key not in self._percentiles:
             self._percentiles[key] = _measure_percentiles(self, *key)
         return self._percentiles[key].copy()
+
+    @property
+    def known_percentiles(self) -> dict[tuple[tuple[float, ...], int], npt.NDArray[np.float64]]:
+        """The percentiles that were measured so far, by what was asked for."""
+        return {key: values.copy() for key, values in self._percentiles.items()}
+
+    def take_percentiles(self, known: Mapping[tuple[tuple[float, ...], int], npt.NDArray[np.float64]]) -> None:
+        """Take over the `known_percentiles` of the same movie elsewhere, which need not be measured again."""
+        self._percentiles.update({key: values.copy() for key, values in known.items()})
 
     def intensity_range(self, low: float = 0.1, high: float = 99.9, max_planes: int = 16) -> npt.NDArray[np.float32]:
         """Intensities that the movie fills, for showing or normalising it.

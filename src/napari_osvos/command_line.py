@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_osvos.clip import Clip
-from napari_osvos.config import Config, FineTuneConfig, PredictConfig
+from napari_osvos.config import FineTuneConfig, PredictConfig
 from napari_osvos.io import read_clip, write_labels
 from napari_osvos.machine import check_space
 from napari_osvos.ome_zarr import ZARR_CHUNK
+from napari_osvos.settings import Config
 from napari_osvos.writing import replacing_folder
 
 PROGRAM = "napari-osvos"
@@ -138,6 +139,27 @@ def why_not_the_file(path: Path, clip: Clip, *, axes: str | None = None, channel
     except (OSError, ValueError) as error:
         return str(error)
     return ""
+
+
+def reading_of(path: Path, clip: Clip, axes: str, channels: Sequence[int] | None) -> dict[str, Any] | None:
+    """Return the ``axes`` and ``channels`` with which `read_clip` finds the movie of a layer in a file.
+
+    Parameters
+    ----------
+    path, clip
+        As for `why_not_the_file`.
+    axes, channels
+        Those of the layer; they are left to the file where it knows them.
+
+    Returns
+    -------
+    dict or None
+        None where it is not found: the file is missing, or another movie is in it.
+    """
+    for reading in ((None, None), (None, channels), (axes, channels)):
+        if not why_not_the_file(path, clip, axes=reading[0], channels=reading[1]):
+            return {"axes": reading[0], "channels": reading[1]}
+    return None
 
 
 def frame_numbers_of(path: Path, axes: str | None = None) -> tuple[int, ...] | None:

@@ -86,6 +86,13 @@ def cpu_prefers_bfloat16() -> bool:
     return fastest[torch.bfloat16] < 0.9 * fastest[torch.float32]
 
 
+def decide_precision(precision: str) -> None:
+    """Have `cpu_prefers_bfloat16` say what another process has found: its labels are to be the same."""
+    if os.environ.get("NAPARI_OSVOS_PRECISION") != precision:
+        os.environ["NAPARI_OSVOS_PRECISION"] = precision
+        cpu_prefers_bfloat16.cache_clear()
+
+
 def fast_precision(device: torch.device) -> torch.dtype:
     """Return the precision in which the network runs faster on this device: bfloat16 or float32."""
     if device.type == "cuda" or (device.type == "cpu" and cpu_prefers_bfloat16()):
@@ -103,7 +110,7 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 def crops_on(device: torch.device) -> torch.device:
     """Return where crops are varied for a network on this device: on a CUDA GPU beside it, otherwise on the CPU.
 
-    Apple's GPU cannot resample with repeated edges (`grid_sample` with ``padding_mode="border"``).
+    Apple's GPU cannot resample with repeated edges before torch 2.13 (`grid_sample`, ``padding_mode="border"``).
     """
     return device if device.type == "cuda" else torch.device("cpu")
 

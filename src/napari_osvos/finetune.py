@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -17,21 +17,23 @@ from napari_osvos.appearance import Appearance
 from napari_osvos.clip import Clip
 from napari_osvos.config import AugmentConfig, FineTuneConfig, PredictConfig
 from napari_osvos.device import autocast, crops_on, fast_precision, resolve_device
-from napari_osvos.held_out import HeldOut, HeldOutScore, hold_out, score_held_out, whole_frames
+from napari_osvos.graphs import GraphedLoss
+from napari_osvos.half_painted import half_painted_in_words
+from napari_osvos.held_out import HeldOut, HeldOutScore
+from napari_osvos.holding_out import measure, paint_to_hold_out
 from napari_osvos.instances import SeparationConfig, separation_of_paint
 from napari_osvos.intensity import IntensityScale
-from napari_osvos.labelling import LabelMeaning, foreground_of
-from napari_osvos.labels import spell
+from napari_osvos.labelling import LabelMeaning
 from napari_osvos.losses import class_probabilities, segmentation_loss, threshold_shift
 from napari_osvos.memory import Shortage
 from napari_osvos.network import OSVOSNet
 from napari_osvos.optimiser import Muon
 from napari_osvos.output_fitting import fitting_meaning, look_back
-from napari_osvos.painted_plane import PaintedPlane, painted_planes
+from napari_osvos.painted_plane import PaintedPlane, check_contrast, painted_planes
 from napari_osvos.parent import ParentNetwork
-from napari_osvos.provenance import frames_learned_from, is_of_movie
+from napari_osvos.provenance import frames_learned_from
 from napari_osvos.published import published_loss, published_optimiser, whole_frame
-from napari_osvos.sampling import KNOWN, Source, draw_batch
+from napari_osvos.sampling import KNOWN, Batch, Source, draw_batch
 from napari_osvos.segmenter import Segmenter, movie_intensity
 from napari_osvos.shading import shading_direction
 from napari_osvos.sparing import Batches
@@ -154,7 +156,7 @@ class FineTuner:
         self.zoom = self._choose_zoom(diameter)
         alike = task == "look-alike"
         frames = painted_planes(clip, annotations, alike=alike)
-        _check_contrast(clip, frames)
+        check_contrast(clip, frames)
         if self._choose_augment:
             shaded = shading_direction([f.image for f in frames], [f.labels for f in frames])
             self.augment = AugmentConfig() if shaded is None else AugmentConfig.upright()
@@ -167,7 +169,10 @@ class FineTuner:
         if config.quality == "published":
             loops = self._published_steps(clip, annotations, intensity)
         else:
-            loops = self._steps(frames, intensity, self._hold_out(clip, frames, diameter, intensity))
+            held, self._held_out = paint_to_hold_out(
+                self.start, clip, frames, intensity, config=config, task=task, diameter=diameter
+            )
+            loops = self._steps(frames, intensity, held)
         for step in loops:
             self._provenance |= {"steps": step.step, "seconds": round(step.seconds, 3)}
             yield step
@@ -177,7 +182,7 @@ class FineTuner:
         seen = look_back(self.segmenter, [*complete, *(f for f in frames if f.partial)], intensity)
         self._appearance = seen.appearance
         self._provenance["paint_fit"] = seen.fit.to_dict()
-        self.remarks = tuple(_half_painted(clip.frame_numbers[t], n) for t, n in seen.half_painted.items())
+        self.remarks = tuple(half_painted_in_words(clip.frame_numbers[t], n) for t, n in seen.half_painted.items())
         if config.quality != "published":
             self.threshold = seen.threshold
         if config.quality != "preview":
@@ -249,7 +254,7 @@ class FineTuner:
             rng = np.random.default_rng([config.seed, step])
             if first is not sources and progress >= RELEASE:
                 assert held is not None
-                self._held_out = self._score(held, frames, intensity, self.segmenter)
+                self._held_out = measure(held, frames, intensity, self.segmenter)
                 for source, before in zip(sources, first, strict=True):
                     source.take_errors_of(before)
                 first = sources
@@ -258,10 +263,12 @@ class FineTuner:
                 for i in rng.permutation(len(first))[:4]:
                     first[i].look_for_errors(self._foreground, rng)
             batch = draw_batch(first, batches.size, config.crop_size, self.augment, rng, config.shares)
-            batch = batch.to(self.device)
+            return graphed(batch.to(self.device).tensors(), batches.passes)
+
+        def loss_of_batch(logits: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
             return segmentation_loss(
-                net(batch.x),
-                batch,
+                logits,
+                Batch(**tensors),
                 net.config.heads,
                 balance=config.balance,
                 dice_weight=config.dice_weight,
@@ -270,6 +277,7 @@ class FineTuner:
                 positive_share=positive_share,
             )
 
+        graphed = GraphedLoss(net, loss_of_batch)
         parameters = list(net.parameters())
         if config.quality == "preview":
             parameters = net.head_parameters()
@@ -313,43 +321,6 @@ class FineTuner:
             Source(f.image, f.labels, k, intensity, self.zoom, f.weight, classes=values, distance=deep, device=where)
             for f, k in zip(frames, known, strict=True)
         ]
-
-    def _hold_out(
-        self, clip: Clip, frames: Sequence[PaintedPlane], diameter: float, intensity: IntensityScale
-    ) -> HeldOut | None:
-        """Choose what is held out; where an earlier fine-tuning is continued, of frames that it has not seen."""
-        names, start = clip.frame_numbers, self.start
-        before = start.provenance if isinstance(start, Segmenter) else {}
-        if not isinstance(start, Segmenter) or not is_of_movie(before, clip):
-            return None if self.config.quality == "preview" else hold_out(frames, diameter, self.config.seed, names)
-        self._held_out = HeldOutScore.of(before)
-        learned = frames_learned_from(before, clip)
-        new = {f.frame for f in frames if not f.partial and f.frame not in learned and (f.labels > 0).any()}
-        if not new or self.meaning.task != start.meaning.task:
-            return None  # all that is painted was learned before
-        held = None
-        if self.config.quality != "preview":
-            held = hold_out([f for f in frames if f.frame in new], diameter, self.config.seed, names)
-        if held is not None:
-            return held.among(frames, new)
-        self._held_out = self._score(whole_frames(frames, new, diameter, names), frames, intensity, start)
-        return None
-
-    def _score(
-        self, held: HeldOut, frames: Sequence[PaintedPlane], intensity: IntensityScale, segmenter: Segmenter
-    ) -> HeldOutScore:
-        """Measure how well a segmenter finds paint that it has not seen."""
-        config, segmenter.config = segmenter.config, PredictConfig()
-        objects = self.meaning.task == "look-alike"
-        predictions: list[tuple[np.ndarray, np.ndarray] | None] = []
-        for frame, area in zip(frames, held.areas, strict=True):
-            if not area.any():
-                predictions.append(None)
-                continue
-            maps = segmenter.plane_maps(frame.image, intensity, contours=objects)
-            predictions.append((foreground_of(maps), segmenter.labels_of([maps])[0]))
-        segmenter.config = config
-        return score_held_out(held, frames, predictions, segmenter.threshold, objects=objects)
 
     @torch.no_grad()
     def _foreground(self, x: Tensor) -> Tensor:
@@ -406,19 +377,3 @@ class FineTuner:
             "torch": torch.__version__,
             "date": time.strftime("%Y-%m-%d"),
         }
-
-
-def _half_painted(number: int, in_vain: int) -> str:
-    return (
-        f"Frame {number} looks painted in part only: the network finds some {in_vain} objects where nothing is "
-        "painted. Paint them, or mark the frame as painted in part."
-    )
-
-
-def _check_contrast(clip: Clip, planes: Sequence[PaintedPlane]) -> None:
-    finite = [plane.image[np.isfinite(plane.image)] for plane in planes]
-    values = {float(v) for pixels in finite if pixels.size for v in (pixels.min(), pixels.max())}
-    if len(values) < 2:
-        numbers = spell(sorted({clip.frame_numbers[plane.frame] for plane in planes}))
-        what = f"has the value {values.pop():g}" if values else "is NaN or infinite"
-        raise ValueError(f"{clip.name} shows nothing where it is painted: every pixel of frame {numbers} {what}.")

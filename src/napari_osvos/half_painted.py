@@ -52,3 +52,11 @@ def found_in_vain(
 def looks_half_painted(in_vain: int, painted: int) -> bool:
     """Whether so many objects found in vain, beside so many painted ones, say that the painter stopped half-way."""
     return in_vain >= FEWEST and in_vain >= SHARE * painted
+
+
+def half_painted_in_words(number: int, in_vain: int) -> str:
+    """Return what the user is told of the frame of a number, in which so many objects were found in vain."""
+    return (
+        f"Frame {number} looks painted in part only: the network finds some {in_vain} objects where nothing is "
+        "painted. Paint them, or mark the frame as painted in part."
+    )

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_osvos.config import Config, setting
+from napari_osvos.settings import Config, setting
 
 Labels2 = NDArray[np.int32]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -39,12 +40,20 @@ def balanced_cross_entropy(
     ----------
     Xie & Tu, "Holistically-Nested Edge Detection", ICCV 2015; Caelles et al., CVPR 2017, eq. (1).
     """
-    share = torch.as_tensor(positive_share, dtype=logits.dtype, device=logits.device).clamp(1e-4, 1 - 1e-4)
-    positive, negative = share.pow(-balance), (1 - share).pow(-balance)
-    mean = share * positive + (1 - share) * negative
-    weight = (target * positive + (1 - target) * negative) / mean * known
+    positive, negative = _class_weights(positive_share, balance)
+    weight = (target * positive + (1 - target) * negative) * known
     loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return (loss * weight).sum() / known.sum().clamp_min(1)
+
+
+def _class_weights(positive_share: Tensor | float, balance: float) -> tuple[Tensor | float, Tensor | float]:
+    """Return the weights of foreground and background; a number makes numbers, which need no copy to a GPU."""
+    share: Any = positive_share.clamp(1e-4, 1 - 1e-4) if isinstance(positive_share, Tensor) else None
+    if share is None:
+        share = min(max(positive_share, 1e-4), 1 - 1e-4)
+    positive, negative = share**-balance, (1 - share) ** -balance
+    mean = share * positive + (1 - share) * negative
+    return positive / mean, negative / mean
 
 
 def class_probabilities(logits: Tensor) -> Tensor:
@@ -71,11 +80,9 @@ def class_cross_entropy(
     positive_share, balance
         As `balanced_cross_entropy`: of all classes together against background.
     """
-    share = torch.as_tensor(positive_share, dtype=logits.dtype, device=logits.device).clamp(1e-4, 1 - 1e-4)
-    positive, negative = share.pow(-balance), (1 - share).pow(-balance)
-    mean = share * positive + (1 - share) * negative
+    positive, negative = _class_weights(positive_share, balance)
     foreground = classes.sum(1).clamp(0, 1)
-    weight = (foreground * positive + (1 - foreground) * negative) / mean * known
+    weight = (foreground * positive + (1 - foreground) * negative) * known
     targets = torch.cat([1 - foreground[:, None], classes], 1)
     loss = -(targets * F.log_softmax(F.pad(logits, (0, 0, 0, 0, 1, 0)), 1)).sum(1)
     return (loss * weight).sum() / known.sum().clamp_min(1)

@@ -7,6 +7,8 @@ the memory of the GPU, the CPU goes on. The user is told, once.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import warnings
 from collections.abc import Callable
@@ -20,6 +22,8 @@ from napari_osvos.config import NetworkConfig
 OUT_OF_MEMORY = (torch.OutOfMemoryError, RuntimeError, MemoryError)
 """What is raised; a RuntimeError may be something else, see `is_out_of_memory`."""
 SMALLEST_TILE = 256
+HUGE_TILE = 1024
+"""Largest tile of a huge frame on the CPU: its maps leave less room, and larger ones are hardly faster there."""
 SHARE = 0.8
 """Of what is free, so much may be planned for."""
 BLOCK_BYTES = 120
@@ -36,8 +40,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_memory() -> None:
-    """Give the memory that torch keeps for later back to the GPU."""
+    """Give the memory that torch and the C library keep for later back to the GPU and to the system."""
     gc.collect()
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # the C library of most Linux systems has it
+        ctypes.CDLL(None).malloc_trim(0)
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
@@ -49,22 +55,29 @@ def free_memory() -> None:
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that a prediction of a frame holds at its height.
+    """Bytes that the prediction of a frame takes.
 
     Attributes
     ----------
     tile : int
-        What the network needs for a tile, on the device where it runs.
-    frame : int
-        Pixels, maps and labels of the frame, in RAM.
+        What the network holds for a tile, on the device where it runs.
+    plane : int
+        A slice of the frame as it was read.
+    maps : int
+        Probabilities of the whole frame.
+    labels : int
+        Its labels, and what cutting objects apart takes.
     """
 
     tile: int
-    frame: int
+    plane: int
+    maps: int
+    labels: int
 
     def ram(self, device: torch.device) -> int:
-        """Return the bytes of RAM with the network on a device."""
-        return self.frame + (self.tile if device.type == "cpu" else 0)
+        """Return the bytes of RAM at their height with the network on a device."""
+        tile = self.tile if device.type == "cpu" else 0
+        return max(2 * self.plane, self.plane + self.maps + tile, self.maps + self.labels)
 
 
 def network_bytes(config: NetworkConfig, precision: torch.dtype = torch.float32) -> float:
@@ -141,12 +154,11 @@ def prediction_need(
     part = edges[0] * edges[1] / zoom**2  # pixels of the plane below a tile
     strips = min(part, 2**21) * 4 * (channels + 9 + 2 * maps)
     pixels = depth * height * width
-    plane = height * width * channels * itemsize * 2  # as it is read, and a copy of its own
-    held = pixels * maps * (4 if fine else 2) * (2 if depth > 1 else 1)
-    labelling = pixels * 5 + min(pixels, block) * BLOCK_BYTES  # numbers of objects, a mask
     return Need(
         tile=round(edges[0] * edges[1] * network + strips),
-        frame=round(held + max(plane, labelling)),
+        plane=height * width * channels * itemsize,
+        maps=pixels * maps * (4 if fine else 2) * (2 if depth > 1 else 1),  # slices, and then the stack of them
+        labels=pixels * 5 + min(pixels, block) * BLOCK_BYTES,  # numbers of objects, a mask
     )
 
 

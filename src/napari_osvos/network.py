@@ -175,8 +175,8 @@ class OSVOSNet(nn.Module):
             sides.insert(0, self.side_prep[i](y))
         return sides
 
-    def fused(self, sides: list[Tensor], size: tuple[int, int]) -> Tensor:
-        """Return the logits (N, heads, H, W) of side outputs, upsampled to `size` and summed."""
+    def fused(self, sides: list[Tensor], size: tuple[int, int], whole: tuple[int, int] | None = None) -> Tensor:
+        """Return the logits (N, heads, H, W) of side outputs, upsampled to `size` and summed; `whole` as there."""
         # With sub-pixel logits, the coarser sides are summed at the finest side's stride, where they
         # apply to all 2 x 2 logits of a position: nothing but the result exists at full resolution.
         grid = (sides[0].shape[-2], sides[0].shape[-1]) if self._subpixel else size
@@ -188,7 +188,7 @@ class OSVOSNet(nn.Module):
                 fine = fuse(side)  # (N, 4 heads, H/2, W/2)
                 continue
             if self._published_edges:  # what is faded out is the side output, not the bias of the fuse
-                logits = self.upsampled(_summable(F.conv2d(side, fuse.weight)), i, grid)
+                logits = self.upsampled(_summable(F.conv2d(side, fuse.weight)), i, grid, whole)
                 if fuse.bias is not None:
                     logits = logits + fuse.bias.view(1, -1, 1, 1)
             else:
@@ -203,18 +203,21 @@ class OSVOSNet(nn.Module):
         pixels: Tensor = _Pixels.apply(fine, total)
         return pixels
 
-    def upsampled(self, logits: Tensor, side: int, size: tuple[int, int]) -> Tensor:
+    def upsampled(
+        self, logits: Tensor, side: int, size: tuple[int, int], whole: tuple[int, int] | None = None
+    ) -> Tensor:
         """Return logits of a side output (0 is the finest) at `size`, by bilinear interpolation.
 
-        With published edges it is what the fixed transposed convolutions of the paper compute, cut out of their middle.
+        With published edges it is what the fixed transposed convolutions of the paper compute, cut out of their middle:
+        that of the `whole` frame, where these are the logits of a tile of it.
         """
         if not self._published_edges:
             return logits if logits.shape[-2:] == size else F.interpolate(logits, size=size, mode="bilinear")
         stride = 2 ** (side + self.config.first_side)
-        height, width = logits.shape[-2:]
         # Beyond the edge there are zeros, and half a stride of them is reached by the kernels.
         logits = F.interpolate(F.pad(logits, (1, 1, 1, 1)), scale_factor=stride, mode="bilinear")
-        top, left = (stride // 2 + ((n + 1) * stride - to) // 2 for n, to in zip((height, width), size, strict=True))
+        # as many positions as poolings leave, which round up
+        top, left = (stride // 2 + ((-(-to // stride) + 1) * stride - to) // 2 for to in whole or size)
         return logits[..., top : top + size[0], left : left + size[1]]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ of torch's fused kernel here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -89,21 +89,23 @@ class Muon:
     def step(self) -> None:
         """Update the weights once."""
         matrices, others = self.param_groups
-        for p in matrices["params"]:
-            if p.grad is not None:
-                self._orthogonal_step(p, p.grad, matrices["lr"])
+        self._orthogonal_step([p for p in matrices["params"] if p.grad is not None], matrices["lr"])
         self._adam_step([p for p in others["params"] if p.grad is not None], others["lr"])
 
-    def _orthogonal_step(self, p: nn.Parameter, gradient: Tensor, lr: float) -> None:
-        state = self._state.setdefault(p, {})
-        mean = state.setdefault("mean", torch.zeros_like(p)).lerp_(gradient, 1 - self.momentum)
+    def _orthogonal_step(self, parameters: list[nn.Parameter], lr: float) -> None:
+        if not parameters:
+            return
+        means = [self._state.setdefault(p, {}).setdefault("mean", torch.zeros_like(p)) for p in parameters]
+        gradients = [cast(Tensor, p.grad) for p in parameters]
+        torch._foreach_lerp_(means, gradients, 1 - self.momentum)
         # The order of a matrix' columns is of no account: that of channels_last needs no copies.
-        direction = gradient.lerp(mean, self.momentum).permute(0, 2, 3, 1)
-        update = orthogonalised(direction.flatten(1).float())
-        # An orthogonal (m, n) matrix has mean square 1 / max(m, n).
-        scale = self.update_rms * max(update.shape) ** 0.5
-        p.mul_(1 - lr * self.weight_decay)
-        p.add_(update.reshape(direction.shape).permute(0, 3, 1, 2).to(p.dtype), alpha=-lr * scale)
+        directions = [d.permute(0, 2, 3, 1) for d in torch._foreach_lerp(gradients, means, self.momentum)]
+        updates = orthogonalised([d.flatten(1).float() for d in directions])
+        torch._foreach_mul_(cast(list[Tensor], parameters), 1 - lr * self.weight_decay)
+        for p, direction, update in zip(parameters, directions, updates, strict=True):
+            # An orthogonal (m, n) matrix has mean square 1 / max(m, n).
+            scale = self.update_rms * max(update.shape) ** 0.5
+            p.add_(update.reshape(direction.shape).permute(0, 3, 1, 2).to(p.dtype), alpha=-lr * scale)
 
     def _adam_step(self, parameters: list[nn.Parameter], lr: float) -> None:
         for p in parameters:
@@ -160,35 +162,43 @@ def _is_matrix(p: Tensor) -> bool:
     return p.ndim == 4 and min(p.shape[0], p[0].numel()) >= 8
 
 
-def orthogonalised(x: Tensor) -> Tensor:
-    """Return the matrix with about the same singular vectors and all singular values about 1.
+def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Return matrices with about the same singular vectors and all singular values about 1.
 
     Parameters
     ----------
-    x : (m, n) Tensor
+    matrices : sequence of (m, n) Tensor
+        Of any shapes.
 
     Returns
     -------
-    (m, n) Tensor
-        Singular values in 0.7 to 1.2, unless they were below some 0.001 of the norm of `x`.
+    list of (m, n) Tensor
+        Singular values in 0.7 to 1.2, unless they were below some 0.001 of the norm of the matrix.
 
     References
     ----------
     Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
     """
     a, b, c = _NEWTON_SCHULZ
-    wide: Tensor = x.T if x.shape[0] > x.shape[1] else x
-    wide = wide / (wide.norm() + 1e-12)
-    # Each iteration is X -> p(A) X with A = X X^T, so the square matrices may be iterated alone and X be multiplied
-    # once, at the end: convolutions have many more columns than rows.
-    square = wide @ wide.T
-    product: Tensor | None = None
-    for i in range(_ITERATIONS):
-        polynomial = torch.addmm(square, square, square, beta=b, alpha=c)
-        polynomial.diagonal().add_(a)
-        product = polynomial if product is None else polynomial @ product
-        if i < _ITERATIONS - 1:
-            square = polynomial @ square @ polynomial
-    assert product is not None
-    orthogonal: Tensor = product @ wide
-    return orthogonal.T if x.shape[0] > x.shape[1] else orthogonal
+    wide = [x.T if x.shape[0] > x.shape[1] else x for x in matrices]
+    wide = [x / (x.norm() + 1e-12) for x in wide]
+    alike: dict[int, list[int]] = {}
+    for i, x in enumerate(wide):
+        alike.setdefault(x.shape[0], []).append(i)
+    orthogonal = list(wide)
+    for places in alike.values():
+        # Each iteration is X -> p(A) X with A = X X^T, so the square matrices may be iterated alone and X be
+        # multiplied once, at the end: convolutions have many more columns than rows. Those of one size go together:
+        # a GPU has fewer kernels to launch.
+        square = torch.stack([wide[i] @ wide[i].T for i in places])
+        product: Tensor | None = None
+        for k in range(_ITERATIONS):
+            polynomial = torch.baddbmm(square, square, square, beta=b, alpha=c)
+            polynomial.diagonal(dim1=1, dim2=2).add_(a)
+            product = polynomial if product is None else polynomial @ product
+            if k < _ITERATIONS - 1:
+                square = polynomial @ square @ polynomial
+        assert product is not None
+        for i, left in zip(places, product, strict=True):
+            orthogonal[i] = left @ wide[i]
+    return [x.T if m.shape[0] > m.shape[1] else x for x, m in zip(orthogonal, matrices, strict=True)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from napari_osvos.annotations import Annotations
 from napari_osvos.clip import Clip
+from napari_osvos.labels import spell
 from napari_osvos.task import instances_of
 from napari_osvos.unpainted_edge import supervised
 
@@ -65,3 +67,19 @@ def painted_planes(clip: Clip, annotations: Annotations, *, alike: bool) -> list
         )
         for p in annotations.planes
     ]
+
+
+def check_contrast(clip: Clip, planes: Sequence[PaintedPlane]) -> None:
+    """Make sure that there is something to see in annotated planes.
+
+    Raises
+    ------
+    ValueError
+        If all of their pixels have one value, or none is finite.
+    """
+    finite = [plane.image[np.isfinite(plane.image)] for plane in planes]
+    values = {float(v) for pixels in finite if pixels.size for v in (pixels.min(), pixels.max())}
+    if len(values) < 2:
+        numbers = spell(sorted({clip.frame_numbers[plane.frame] for plane in planes}))
+        what = f"has the value {values.pop():g}" if values else "is NaN or infinite"
+        raise ValueError(f"{clip.name} shows nothing where it is painted: every pixel of frame {numbers} {what}.")

@@ -20,7 +20,7 @@ from napari_osvos.config import PredictConfig
 from napari_osvos.device import fast_precision, resolve_device
 from napari_osvos.intensity import PERCENTILES, IntensityScale
 from napari_osvos.labelling import LabelMeaning, PlaneMaps, checked_number, foreground_of
-from napari_osvos.memory import OUT_OF_MEMORY, Need, Shortage, free_memory, planned_tile, prediction_need
+from napari_osvos.memory import HUGE_TILE, OUT_OF_MEMORY, Need, Shortage, free_memory, planned_tile, prediction_need
 from napari_osvos.network import OSVOSNet
 from napari_osvos.tiling import FINE, FLIPS, PLAIN, Look, plane_maps, zoomed
 
@@ -195,13 +195,16 @@ class Segmenter:
             turns = FLIPS if self.config.flips else PLAIN
             look = Look(pick, len(self.meaning.values), self.zoom, turns, tile, fine)
             try:
-                return plane_maps(self.net, plane, intensity, look, seen)
+                maps = plane_maps(self.net, plane, intensity, look, seen)
+                if not fine:
+                    free_memory()  # for the labels, which need as much
+                return maps
             except OUT_OF_MEMORY as error:
                 if not self.shortage.smaller_tile(error, tile, self.device):
                     self.shortage.to_cpu(error, self.device)
                     self.device = torch.device("cpu")
+                    self.net.to(self.device)
             del (seen or [])[before:]
-            self.net.to(self.device)
             free_memory()  # only here is the error gone, and with it what it kept alive
 
     def _tile(self, plane: np.ndarray, maps: int, fine: bool) -> int:
@@ -225,6 +228,8 @@ class Segmenter:
 
         if size[0] * size[1] < PLANNED:
             return tile
+        if not fine and self.device.type == "cpu":
+            tile = min(tile, HUGE_TILE)
         return planned_tile(need, tile, self.device, self.shortage)
 
     @property
@@ -278,9 +283,10 @@ class Segmenter:
         Needs no GPU, and any thread will do.
         """
         began = time.perf_counter()
-        labels = _compact(self.labels_of(maps.planes))
+        labels = self.labels_of(maps.planes)
         foreground = [foreground_of(m) for m in maps.planes]
         maps.planes.clear()  # contours of a huge frame take as much as its labels
+        labels = _compact(labels)
         probability = np.stack(foreground) if len(foreground) > 1 else foreground[0][None]
         if not maps.has_depth:
             labels, probability = labels[0], probability[0]

@@ -115,11 +115,13 @@ def _on_device(raw: Tensor, intensity: IntensityScale, device: torch.device) -> 
     return intensity.normalise(raw)[None].to(device)  # (1, 3, Y, X)
 
 
-def _run(net: OSVOSNet, x: Tensor, pick: Sequence[int]) -> tuple[list[Tensor], Tensor]:
-    """Return the features and the logits (1, n, H, W) of a padded input."""
+def _run(
+    net: OSVOSNet, x: Tensor, pick: Sequence[int], whole: tuple[int, int] | None = None
+) -> tuple[list[Tensor], Tensor]:
+    """Return the features and the logits (1, n, H, W) of a padded input, or of a tile of one of the size `whole`."""
     with autocast(x.device):
         features = net.features(x)
-        return features, net.fused(net.side_outputs(features), (x.shape[-2], x.shape[-1]))[:, list(pick)]
+        return features, net.fused(net.side_outputs(features), (x.shape[-2], x.shape[-1]), whole)[:, list(pick)]
 
 
 def _probabilities(logits: Tensor, classes: int) -> Tensor:
@@ -272,7 +274,7 @@ class _Tiles:
             place = parts[0][0], parts[1][0]
             x = last[1] if last is not None and last[0] == place else self._input(*place)
             last = place, x
-            features, logits = _run(self.net, torch.flip(x, axes) if axes else x, self.look.pick)
+            features, logits = _run(self.net, torch.flip(x, axes) if axes else x, self.look.pick, self.size)
             if seen is not None and not axes:
                 origin = place[0].start, place[1].start
                 own = tuple(

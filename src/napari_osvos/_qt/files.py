@@ -12,8 +12,8 @@ from napari_osvos._qt.run import Run
 from napari_osvos.command_line import (
     frame_numbers_of,
     predict_command,
+    reading_of,
     segment_command,
-    why_not_the_file,
     write_annotations,
     write_movie,
 )
@@ -107,7 +107,7 @@ def _movie_file(run: Run, folder: Path) -> tuple[Path, dict[str, Any]]:
     clip = movie.clip()
     source = movie.facts.source
     if source is not None and Path(source).exists():
-        for axes, channels in ((None, None), (None, movie.channels), (movie.axes.letters, movie.channels)):
-            if not why_not_the_file(Path(source), clip, axes=axes, channels=channels):
-                return Path(source), {"axes": axes, "channels": channels}
+        reading = reading_of(Path(source), clip, movie.axes.letters, movie.channels)
+        if reading is not None:
+            return Path(source), reading
     return write_movie(folder / f"movie{run.number}.zarr", clip), {}

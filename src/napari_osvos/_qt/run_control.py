@@ -19,7 +19,7 @@ from napari_osvos.worker.events import (
     Failed,
     Finished,
     FrameDone,
-    MemoryShort,
+    Noted,
     Preview,
     TrainingDone,
     TrainingProgress,
@@ -161,10 +161,10 @@ class RunControl(QObject):
                 break
             if isinstance(event, (Preview, FrameDone)):
                 self._stage.draw_soon(event.frame)
+            elif isinstance(event, Noted):
+                self.said.emit(event.message, "warning", "")
             elif isinstance(event, TrainingDone):
                 self._take_training_done(self.run, event)
-            elif isinstance(event, MemoryShort):
-                self.said.emit(event.message, "warning", "")
         if fills and self.run is not None:
             self.run.filled_in = time.monotonic() - self.run.filling_since
             self.run.confidences.update((event.frame, event.confidence) for event in fills)

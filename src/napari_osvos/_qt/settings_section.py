@@ -9,7 +9,9 @@ from typing import Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QLineEdit, QSpinBox, QVBoxLayout, QWidget
 
-from napari_osvos.config import Config, FineTuneConfig, PredictConfig
+from napari_osvos.cluster_link import address_of
+from napari_osvos.config import FineTuneConfig, PredictConfig
+from napari_osvos.settings import Config
 
 _TUNING = ("steps", "seconds", "seed", "object_diameter", "largest_zoom", "crops", "crop_size", "learning_rate")
 _PREDICTION = ("threshold", "tile")
@@ -103,12 +105,18 @@ class SettingsSection(QWidget):
         self.threads = QSpinBox(minimum=0, maximum=1024)
         self.threads.setSpecialValueText("all cores")
         self.threads.setToolTip("Threads of the processor to compute with")
+        self.scheduler = QLineEdit()
+        self.scheduler.setPlaceholderText("none: this machine")
+        self.scheduler.setToolTip(
+            "A dask scheduler whose workers predict the frames: its address, such as tcp://node7:8786, or its file"
+        )
         self.tuning = ConfigForm(FineTuneConfig, _TUNING)
         self.prediction = ConfigForm(PredictConfig, _PREDICTION)
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         form.addRow("Device", self.device)
         form.addRow("Threads", self.threads)
+        form.addRow("Cluster (scheduler)", self.scheduler)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.probabilities)
@@ -122,6 +130,7 @@ class SettingsSection(QWidget):
         self.published.toggled.connect(self.changed)
         self.device.currentIndexChanged.connect(self.changed)
         self.threads.valueChanged.connect(self.changed)
+        self.scheduler.editingFinished.connect(self.changed)
         for editor in (*self.tuning.editors.values(), *self.prediction.editors.values()):
             editor.editingFinished.connect(self.changed)
 
@@ -140,6 +149,18 @@ class SettingsSection(QWidget):
     def device_name(self) -> str:
         """Where to compute: ``auto`` or a device."""
         return str(self.device.currentData())
+
+    @property
+    def scheduler_address(self) -> str:
+        """What was typed as the scheduler of a cluster; empty for none.
+
+        Raises
+        ------
+        ValueError
+            If it is neither an address nor a scheduler file.
+        """
+        text = self.scheduler.text().strip()
+        return address_of(text) if text else ""
 
     def tuning_config(self, quality: str) -> FineTuneConfig:
         """Return how to learn.
@@ -171,6 +192,7 @@ class SettingsSection(QWidget):
             "published": self.published.isChecked(),
             "device": self.device_name,
             "threads": self.threads.value(),
+            "scheduler": self.scheduler.text(),
             "tuning": {name: editor.text() for name, editor in self.tuning.editors.items() if editor.text()},
             "prediction": {name: editor.text() for name, editor in self.prediction.editors.items() if editor.text()},
         }
@@ -183,6 +205,7 @@ class SettingsSection(QWidget):
         self.device.setCurrentIndex(max(self.device.findData(plain.get("device", "auto")), 0))
         threads = plain.get("threads", 0)
         self.threads.setValue(threads if isinstance(threads, int) else 0)
+        self.scheduler.setText(str(plain.get("scheduler", "")))
         for form, name in ((self.tuning, "tuning"), (self.prediction, "prediction")):
             texts = plain.get(name)
             for field, editor in form.editors.items():

@@ -17,7 +17,7 @@ from napari_osvos._qt.movie_layer import MovieLayer
 from napari_osvos.config import FineTuneConfig, PredictConfig
 from napari_osvos.painted_frames import annotations_of
 from napari_osvos.session import SessionFolder
-from napari_osvos.worker.request import Request
+from napari_osvos.worker.request import MovieFile, Request
 
 # Pixels by which a movie in memory is told to be the same as before.
 _LOOKED_AT = 50_000
@@ -49,7 +49,7 @@ class Wish:
         General network to start from.
     segmenter : Path or None
         What to learn on from, or to apply.
-    device, threads, probabilities, uncertainty
+    device, threads, probabilities, uncertainty, scheduler
         As `Request`.
     session : SessionFolder
         Where segmenter and large arrays are kept.
@@ -70,6 +70,7 @@ class Wish:
     threads: int | None = None
     probabilities: bool = False
     uncertainty: bool = False
+    scheduler: str = ""
 
     @property
     def accepted(self) -> frozenset[int]:
@@ -118,7 +119,14 @@ class Wish:
             movie_token=movie_token(self.movie),
             accepted=self.accepted,
             uncertainty=self.uncertainty,
+            scheduler=self.scheduler,
+            file=self._file() if self.scheduler else None,
         )
+
+    def _file(self) -> MovieFile | None:
+        """Return where the movie is on the disk, if it is; whether it is the same there, the engine looks."""
+        path = self.movie.facts.source
+        return None if path is None else MovieFile(Path(path), self.movie.axes.letters, self.movie.channels)
 
 
 def movie_token(movie: MovieLayer) -> str:

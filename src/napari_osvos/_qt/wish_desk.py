@@ -128,4 +128,5 @@ class WishDesk:
             "threads": self._settings.threads.value() or None,
             "probabilities": self._settings.probabilities.isChecked(),
             "uncertainty": self._settings.uncertainty.isChecked(),
+            "scheduler": self._settings.scheduler_address,
         }

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 
 from napari_osvos import __version__
-from napari_osvos.cli import benchmark, demo, evaluate, info, predict, segment, suggest, track, train_parent
+from napari_osvos.cli import benchmark, demo, evaluate, fine_tune, info, predict, segment, suggest, track, train_parent
 from napari_osvos.cli.console import PROGRAM, Console
 from napari_osvos.cli.failures import DONE, FAILED, STOPPED, judge
 from napari_osvos.cli.options import Parser
@@ -36,7 +36,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True, parser_class=Parser)
-    for verb in (segment, predict, suggest, track, evaluate, train_parent, benchmark, info, demo):
+    for verb in (segment, fine_tune, predict, suggest, track, evaluate, train_parent, benchmark, info, demo):
         verb.add_verbs(verbs)
     return parser
 

@@ -74,7 +74,7 @@ def predict_movies(given: argparse.Namespace, console: Console, report: Report) 
     with report.timing("read"):
         movies = [_Movie(one) for one in _command_lines(given)]
         check_outputs({"--json": given.json}, inputs=[given.segmenter], force=given.force)
-        device = choose_device(given, console, report)
+        device = choose_device(given, console, report, learns=False)
         given.movie = given.movies[0]
         segmenter = job_of(given).open_segmenter(device)
         summary = Summary(given.output / "summary.csv")
@@ -202,7 +202,7 @@ def _predict(movie: _Movie, tally: _Tally, console: Console, segmenter: Segmente
     Raises
     ------
     OSError
-        If the disk is full: the other movies would fail, too.
+        If the disk is full or the cluster lost: the other movies would fail, too.
     """
     given, began, report = movie.given, time.perf_counter(), Report("predict")
     assert movie.job is not None
@@ -219,7 +219,8 @@ def _predict(movie: _Movie, tally: _Tally, console: Console, segmenter: Segmente
             summary.add(_row(movie, report, positions, store, time.perf_counter() - began))
         movie.done = True
     except Exception as error:
-        if given.debug or (isinstance(error, OSError) and error.errno in DISK_FULL):
+        hopeless = isinstance(error, ConnectionError) or (isinstance(error, OSError) and error.errno in DISK_FULL)
+        if given.debug or hopeless:
             raise
         movie.failure = judge(error)[1]
         console.say(f"{movie.name}: {movie.failure}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from napari_osvos.config import Config
+from napari_osvos.settings import Config
 
 C = TypeVar("C", bound=Config)
 MOST_NUMBERS = 10**6

@@ -39,11 +39,14 @@ class Paint:
     accepted: tuple[int, ...] = ()
 
 
-def add_annotations(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
-    """Add what was painted and which of it counts; where it is not needed, it only names objects."""
+def add_annotations(parser: argparse.ArgumentParser, *, needed: bool = True, listed: bool = False) -> None:
+    """Add what was painted and which of it counts.
+
+    Where it is not needed, it only names objects; where it may be `listed`, a list of movies may name it instead.
+    """
     names = "" if needed else "; their objects keep the ids that were painted"
     parser.add_argument(
-        "-a", "--annotations", metavar="PAINT" if not needed else "LABELS", type=Path, required=needed,
+        "-a", "--annotations", metavar="PAINT" if not needed else "LABELS", type=Path, required=needed and not listed,
         help=f"{_PAINT}{names}",
     )  # fmt: skip
     add_frames(parser)

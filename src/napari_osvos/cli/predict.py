@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from napari_osvos.cli.clusters import add_cluster, on_cluster
 from napari_osvos.cli.console import PROGRAM, Console
 from napari_osvos.cli.exports import scale_of
 from napari_osvos.cli.movies import FORMATS, is_folder_of_outputs, predict_movies
@@ -52,7 +53,8 @@ def add_verbs(verbs: Any) -> None:
     add_tracks(parser)
     add_machine(parser)
     add_reporting(parser)
-    parser.set_defaults(run=predict)
+    add_cluster(parser)
+    parser.set_defaults(run=on_cluster(predict))
 
 
 def predict(given: argparse.Namespace, console: Console) -> int | None:
@@ -74,7 +76,7 @@ def predict(given: argparse.Namespace, console: Console) -> int | None:
         positions = positions_of(clip, given.only)
         check_disk(given, clip, positions)
         scale_of(given, clip.labels_shape, clip.name)
-        device = choose_device(given, console, report)
+        device = choose_device(given, console, report, learns=False)
         job = job_of(given)
         segmenter = job.open_segmenter(device)
     with going_on(given, console, job, clip, positions, outputs) as store:

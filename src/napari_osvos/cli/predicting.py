@@ -96,9 +96,12 @@ def _predict_missing(
     store: FrameStore,
     advance: Advance,
 ) -> None:
-    """Have the missing frames of a store predicted, here in this process."""
+    """Have the missing frames of a store predicted, here in this process or on the cluster that is given."""
     from napari_osvos.pipeline import predict_frames
 
+    if given.cluster is not None:
+        given.cluster.predict_frames(job, segmenter, clip, missing, store, advance)
+        return
     predict_frames(segmenter, clip, missing, store, advance)
 
 

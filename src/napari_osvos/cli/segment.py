@@ -1,4 +1,4 @@
-"""The verbs that learn from paint: ``fine-tune``, and ``segment``, which predicts, too."""
+"""The verb ``segment``: a movie segmented from its painted frames."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from napari_osvos.cli.clusters import add_cluster, on_cluster
 from napari_osvos.cli.console import PROGRAM, Console
 from napari_osvos.cli.evaluate import add_scoring, score
 from napari_osvos.cli.exports import scale_of
+from napari_osvos.cli.fine_tune import add_tuning
 from napari_osvos.cli.options import (
     add_machine,
     add_movie,
@@ -20,7 +22,7 @@ from napari_osvos.cli.options import (
 from napari_osvos.cli.outputs import add_output, add_tracks, check_label_outputs, finish, job_of
 from napari_osvos.cli.paint import add_accepted, add_annotations, read_paint
 from napari_osvos.cli.predicting import label_frames
-from napari_osvos.cli.report import Report, check_ending, check_outputs
+from napari_osvos.cli.report import Report, check_ending
 from napari_osvos.cli.stages import (
     check_disk,
     choose_device,
@@ -33,7 +35,6 @@ from napari_osvos.cli.suggest import conclude
 from napari_osvos.cli.unfinished_run import going_on, keep_learned, learned_before
 from napari_osvos.config import FineTuneConfig, LinkConfig, PredictConfig
 
-_FREQUENT = ("quality", "task", "seed", "steps", "seconds")
 _SEGMENT_EXAMPLES = f"""\
 examples:
   {PROGRAM} segment movie.tif -a painted.tif -o labels.tif
@@ -42,15 +43,10 @@ examples:
   {PROGRAM} segment movie.tif -a painted.tif -o tracks.tif --export cells.csv --export 02_RES --pixel-size 0.65,0.65
   {PROGRAM} segment movie.tif -a more.tif --continue cells.osvos --corrected 12 --accepted 0 -o labels.tif --force
 """
-_FINE_TUNE_EXAMPLES = f"""\
-examples:
-  {PROGRAM} fine-tune movie.tif -a painted.tif -o cells.osvos
-  {PROGRAM} fine-tune movie.tif -a scribbles.tif --partial 0 --background-label 2 -o cells.osvos --seconds 10
-"""
 
 
 def add_verbs(verbs: Any) -> None:
-    """Add the verbs to the command line."""
+    """Add the verb to the command line."""
     parser = verbs.add_parser(
         "segment",
         usage=f"{PROGRAM} segment MOVIE -a LABELS -o OUT [options]",
@@ -64,7 +60,7 @@ def add_verbs(verbs: Any) -> None:
     add_output(parser)
     parser.add_argument("--save", metavar="FILE.osvos", type=Path, help="keep the fine-tuned segmenter")
     add_start(parser)
-    _add_tuning(parser)
+    add_tuning(parser)
     add_settings(parser.add_argument_group("prediction"), PredictConfig)
     add_tracks(parser)
     scoring = parser.add_argument_group("scoring")
@@ -72,30 +68,8 @@ def add_verbs(verbs: Any) -> None:
     add_scoring(scoring)
     add_machine(parser)
     add_reporting(parser)
-    parser.set_defaults(run=segment)
-
-    parser = verbs.add_parser(
-        "fine-tune",
-        usage=f"{PROGRAM} fine-tune MOVIE -a LABELS -o FILE.osvos [options]",
-        help="learn from the painted frames and keep the segmenter",
-        description="Fine-tune a network on the painted frames of a movie.",
-        epilog=_FINE_TUNE_EXAMPLES,
-    )
-    add_movie(parser)
-    add_annotations(parser)
-    parser.add_argument(
-        "-o", "--output", metavar="FILE.osvos", type=Path, required=True, help="where to keep the segmenter"
-    )
-    add_start(parser)
-    _add_tuning(parser)
-    add_machine(parser)
-    add_reporting(parser)
-    parser.set_defaults(run=fine_tune)
-
-
-def _add_tuning(parser: argparse.ArgumentParser) -> None:
-    add_settings(parser.add_argument_group("fine-tuning"), FineTuneConfig, only=_FREQUENT)
-    add_settings(parser.add_argument_group("fine-tuning, seldom needed"), FineTuneConfig, leave_out=_FREQUENT)
+    add_cluster(parser)
+    parser.set_defaults(run=on_cluster(segment))
 
 
 def segment(given: argparse.Namespace, console: Console) -> None:
@@ -141,29 +115,6 @@ def segment(given: argparse.Namespace, console: Console) -> None:
             score(given, console, report, labels=given.output, skip=skip, lineage=tracked.lineage if tracked else None)
         conclude(console, report, clip, review, remarks=remarks)
         finish(given, console, report)
-
-
-def fine_tune(given: argparse.Namespace, console: Console) -> None:
-    """Fine-tune on the painted frames and keep the segmenter."""
-    report = Report("fine-tune", given.words)
-    check_ending("-o", given.output, [".osvos"])
-    inputs = [path for path in (given.movie, given.annotations, given.continued) if path]
-    check_outputs({"-o": given.output, "--json": given.json}, inputs=inputs, force=given.force)
-    tuning = settings_of(given, FineTuneConfig)
-    with report.timing("read"):
-        clip = read_movie(given, report)
-        paint = read_paint(given, clip, report)
-        device = choose_device(given, console, report)
-        start = load_start(given)
-    segmenter, remarks = learn(
-        given, console, report, clip, paint.annotations, tuning, start, device, keep=given.output
-    )
-    with report.timing("write"):
-        segmenter.save(given.output)
-    report.add(task=segmenter.meaning.task, outputs=[str(given.output)])
-    for remark in remarks:
-        console.say(remark)
-    finish(given, console, report)
 
 
 def _what_it_learns_from(given: argparse.Namespace, tuning: FineTuneConfig) -> dict[str, Any]:

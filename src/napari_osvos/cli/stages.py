@@ -24,13 +24,18 @@ if TYPE_CHECKING:
     from napari_osvos.segmenter import Segmenter
 
 
-def choose_device(given: argparse.Namespace, console: Console, report: Report) -> torch.device:
-    """Return the device to compute on, set the number of threads, and say both.
+def choose_device(given: argparse.Namespace, console: Console, report: Report, *, learns: bool = True) -> torch.device:
+    """Return the device to compute on, set the number of threads, and say both; connect to the cluster if one is given.
+
+    Parameters
+    ----------
+    learns
+        Whether there is more to compute than what a cluster does.
 
     Raises
     ------
     ValueError
-        If the machine has no such device.
+        If the machine has no such device, or the cluster cannot be used.
     """
     import torch
 
@@ -38,6 +43,11 @@ def choose_device(given: argparse.Namespace, console: Console, report: Report) -
 
     if given.threads:
         torch.set_num_threads(given.threads)
+    cluster = getattr(given, "cluster", None)
+    if cluster is not None:
+        report.add(cluster=cluster.connect())
+        if not learns:
+            return torch.device("cpu")
     device = resolve_device(given.device)
     words = describe_device(device)
     report.add(device=str(device), device_name=words, threads=torch.get_num_threads())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from napari_osvos.worker.packing import Wishes
 
@@ -69,3 +69,8 @@ class Controls:
             if meanwhile is not None:
                 meanwhile()
             self.wait_until(lambda seen=wishes: self.wishes is not seen, 0.2)  # type: ignore[misc]
+
+
+def nearest_frame(left: Collection[int], view: int) -> int:
+    """Return the frame that is next: the nearest to the one in view, the later of two."""
+    return min(left, key=lambda t: (abs(t - view), t < view))

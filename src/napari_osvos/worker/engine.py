@@ -17,6 +17,7 @@ from napari_osvos.parent import ParentNetwork
 from napari_osvos.provenance import frames_learned_from
 from napari_osvos.segmenter import Segmenter
 from napari_osvos.suggest import FrameReview
+from napari_osvos.worker.cluster_filling import ClusterFilling
 from napari_osvos.worker.controls import Controls, RunCancelled
 from napari_osvos.worker.events import (
     Calibrated,
@@ -24,7 +25,7 @@ from napari_osvos.worker.events import (
     Event,
     Finished,
     FrameDone,
-    MemoryShort,
+    Noted,
     Preview,
     TrainingDone,
 )
@@ -132,7 +133,7 @@ class EngineProcess:
         self.controls.check()
         start: ParentNetwork | Segmenter
         start = Segmenter.load(order.start, device) if order.start else self._parent(order.parent)
-        shortage = Shortage(lambda sentence: tell(MemoryShort(sentence)))
+        shortage = Shortage(lambda sentence: tell(Noted(sentence)))
         if order.annotations is not None:
             tuner = FineTuner(start, order.tuning, device)
             tuner.shortage = shortage
@@ -148,7 +149,12 @@ class EngineProcess:
             segmenter.config = order.prediction or segmenter.config
         known = order.accepted.union(frames_learned_from(segmenter.provenance, clip))
         review = FrameReview.of(segmenter, clip, known)
-        filling = Filling(segmenter, clip, planes, self.controls, accepted=order.accepted, review=review)
+        cluster = None
+        if order.scheduler:
+            where = (order.scheduler, segmenter, clip, order.file, order.device, self.controls)
+            cluster = ClusterFilling(*where, with_probability=order.probabilities or order.uncertainty)
+        parts: dict[str, Any] = {"accepted": order.accepted, "review": review, "cluster": cluster}
+        filling = Filling(segmenter, clip, planes, self.controls, **parts)
         stopped = filling.run(tell, order.probabilities, order.uncertainty)
         return Finished(
             filling.done,

@@ -1,8 +1,8 @@
 """What an engine tells, in the order in which it comes.
 
 Of a run come `TrainingProgress` and `Preview` (any number, mixed), `TrainingDone`, `FrameDone` (one a frame, none for
-accepted ones), `MemoryShort` where memory is, and at last exactly one of `Finished`, `Failed`, `Cancelled` and
-`EngineDied`. A run without annotations starts with frames.
+accepted ones), `Noted` where something is not as it was wished, and at last exactly one of `Finished`, `Failed`,
+`Cancelled` and `EngineDied`. A run without annotations starts with frames.
 `EngineReady` comes once after every start of the engine process, `Calibrated` some time after it, not during a run.
 """
 
@@ -148,6 +148,19 @@ class TrainingDone(Event):
     remarks: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Noted(Event):
+    """The run goes on, but otherwise than it was asked for: in smaller tiles, or without its cluster.
+
+    Attributes
+    ----------
+    message : str
+        One sentence for the user.
+    """
+
+    message: str
+
+
 @dataclass(frozen=True, eq=False)
 class FrameDone(Event):
     """One frame is segmented.
@@ -178,19 +191,6 @@ class FrameDone(Event):
     total: int
     seconds_left: float
     uncertainty: npt.NDArray[np.float16] | None = None
-
-
-@dataclass(frozen=True)
-class MemoryShort(Event):
-    """Memory ran out and the run goes on with less, or may run out; each kind of it is told once in a run.
-
-    Attributes
-    ----------
-    message : str
-        One sentence for the user.
-    """
-
-    message: str
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from typing import TYPE_CHECKING
 
 from napari_osvos.certainty import pixel_uncertainty
 from napari_osvos.clip import Clip
-from napari_osvos.segmenter import Segmenter
-from napari_osvos.worker.controls import Controls, FillingStopped
-from napari_osvos.worker.events import FrameDone
+from napari_osvos.segmenter import FramePrediction, Segmenter
+from napari_osvos.worker.cluster_filling import ClusterFilling, ClusterLost
+from napari_osvos.worker.controls import Controls, FillingStopped, nearest_frame
+from napari_osvos.worker.events import FrameDone, Noted
 from napari_osvos.worker.learning import Tell
 from napari_osvos.worker.remote_planes import RemotePlanes
 
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
 
 PACE_FRAMES = 8
 """Frames whose time tells how long the others will take."""
-
-
-def nearest_frame(left: Collection[int], view: int) -> int:
-    """Return the frame that is next: the nearest to the one in view, the later of two."""
-    return min(left, key=lambda t: (abs(t - view), t < view))
 
 
 class Filling:
@@ -44,6 +40,8 @@ class Filling:
         Positions of frames that are left alone.
     review : FrameReview, optional
         Shown every prediction.
+    cluster : ClusterFilling, optional
+        Predicts as long as it can; what it leaves, `segmenter` does.
     """
 
     def __init__(
@@ -55,10 +53,11 @@ class Filling:
         *,
         accepted: Collection[int] = (),
         review: FrameReview | None = None,
+        cluster: ClusterFilling | None = None,
     ) -> None:
         self.segmenter, self.clip, self.planes, self.controls = segmenter, clip, planes, controls
         self.left = set(range(clip.n_frames)).difference(accepted)
-        self.review = review
+        self.review, self.cluster = review, cluster
         self.done = 0
 
     def run(self, tell: Tell, probabilities: bool, uncertainty: bool = False) -> bool:
@@ -67,7 +66,7 @@ class Filling:
         Parameters
         ----------
         tell : callable
-            Takes each `FrameDone`.
+            Takes each `FrameDone`, and `Noted` if the cluster is lost.
         probabilities, uncertainty : bool
             Whether they are sent too.
 
@@ -81,8 +80,9 @@ class Filling:
         total = len(self.left)
         recent: deque[float] = deque(maxlen=PACE_FRAMES)
         began = time.perf_counter()
+        predictions = self._predictions(tell)
         try:
-            for prediction in self.segmenter.iter_frames(self.clip, self._order()):
+            for prediction in predictions:
                 if self.review is not None:
                     self.review.add(prediction)
                 recent.append(time.perf_counter() - began)
@@ -105,7 +105,17 @@ class Filling:
                 began = time.perf_counter()
         except FillingStopped:
             return bool(self.left)
+        finally:
+            predictions.close()
         return False
+
+    def _predictions(self, tell: Tell) -> Generator[FramePrediction]:
+        if self.cluster is not None:
+            try:
+                yield from self.cluster.predictions(self.left)
+            except ClusterLost as lost:
+                tell(Noted(str(lost)))
+        yield from self.segmenter.iter_frames(self.clip, self._order())
 
     def _order(self) -> Iterator[int]:
         while self.left:

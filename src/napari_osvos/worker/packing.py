@@ -16,7 +16,7 @@ from napari_osvos.config import FineTuneConfig, PredictConfig
 from napari_osvos.worker import events
 from napari_osvos.worker.calibration import Calibration
 from napari_osvos.worker.mailbox import Mailbox
-from napari_osvos.worker.request import Request
+from napari_osvos.worker.request import MovieFile, Request
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,8 @@ class Order:
     keep: Path | None
     accepted: frozenset[int] = frozenset()
     uncertainty: bool = False
+    scheduler: str = ""
+    file: MovieFile | None = None
 
 
 def pack_request(request: Request, wishes: Wishes, mailbox: Mailbox) -> dict[str, Any]:
@@ -118,6 +120,8 @@ def pack_request(request: Request, wishes: Wishes, mailbox: Mailbox) -> dict[str
         "keep": request.keep and str(request.keep),
         "accepted": sorted(request.accepted),
         "uncertainty": request.uncertainty,
+        "scheduler": request.scheduler,
+        "file": request.file and dataclasses.asdict(request.file) | {"path": str(request.file.path)},
     }
 
 
@@ -139,7 +143,14 @@ def unpack_request(plain: Mapping[str, Any]) -> Order:
         keep=plain["keep"] and Path(plain["keep"]),
         accepted=frozenset(plain["accepted"]),
         uncertainty=plain["uncertainty"],
+        scheduler=plain["scheduler"],
+        file=plain["file"] and _unpack_file(plain["file"]),
     )
+
+
+def _unpack_file(plain: Mapping[str, Any]) -> MovieFile:
+    channels = plain["channels"]
+    return MovieFile(Path(plain["path"]), plain["axes"], None if channels is None else tuple(channels))
 
 
 def _pack_annotations(annotations: Annotations, mailbox: Mailbox) -> dict[str, Any]:

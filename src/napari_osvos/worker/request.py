@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from napari_osvos.annotations import Annotations
 from napari_osvos.clip import Clip
 from napari_osvos.config import FineTuneConfig, PredictConfig
+
+
+@dataclass(frozen=True)
+class MovieFile:
+    """Where the workers of a cluster can read a movie.
+
+    Attributes
+    ----------
+    path : Path
+        As for `napari_osvos.read_clip`, on a file system that they share.
+    axes : str or None
+    channels : tuple of int or None
+        As for `napari_osvos.read_clip`.
+    """
+
+    path: Path
+    axes: str | None = None
+    channels: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +66,10 @@ class Request:
         Positions of frames that are not predicted: their labels are final, and the caller has them.
     uncertainty : bool
         Whether frames come with the uncertainty of each pixel.
+    scheduler : str
+        Of a dask cluster that predicts the frames, see `napari_osvos.cluster_link.address_of`; empty: the engine does.
+    file : MovieFile or None
+        Where a cluster may find the movie; planes that are not the same there are sent to it.
 
     Raises
     ------
@@ -70,6 +92,8 @@ class Request:
     movie_token: str = ""
     accepted: frozenset[int] = frozenset()
     uncertainty: bool = False
+    scheduler: str = ""
+    file: MovieFile | None = None
 
     def __post_init__(self) -> None:
         if self.annotations is None and self.start is None:
@@ -94,5 +118,7 @@ class Request:
             path = getattr(self, name)
             if path is not None:
                 object.__setattr__(self, name, Path(os.path.abspath(path)))
+        if self.file is not None:
+            object.__setattr__(self, "file", replace(self.file, path=Path(os.path.abspath(self.file.path))))
         if Path(self.parent).suffix:
             object.__setattr__(self, "parent", os.path.abspath(self.parent))
