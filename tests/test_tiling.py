@@ -90,7 +90,7 @@ def test_nothing_wide_of_a_large_frame_is_made(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_huge_plane_of_a_mapped_file_is_read_as_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = _smooth(3, 60, 70)
-    tifffile.imwrite(tmp_path / "movie.tif", frames)
+    tifffile.imwrite(tmp_path / "movie.tif", frames, photometric="minisblack")
     monkeypatch.setattr(formats, "HUGE_BYTES", 1)
     clip = read_clip(tmp_path / "movie.tif")
     for t in (2, 0, 2):

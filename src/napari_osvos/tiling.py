@@ -20,6 +20,7 @@ from napari_osvos.device import autocast
 from napari_osvos.intensity import IntensityScale, raw_tensor
 from napari_osvos.labelling import PlaneMaps
 from napari_osvos.losses import class_probabilities
+from napari_osvos.machine import release_memory
 from napari_osvos.network import OSVOSNet
 from napari_osvos.resampling import Taps, resample
 
@@ -263,6 +264,8 @@ class _Tiles:
             for across in self.axes[1].tiles(edge):
                 found = self._core(down, across, seen)
                 yield from self._rescaled_back(found, down, across)
+                del found
+                release_memory()  # or what tiles leave behind adds up
 
     def _core(self, down: _Stretch, across: _Stretch, seen: list[Tensor] | None) -> Tensor:
         """Return the probabilities (1, n, h, w) of the network pixels that a tile needs."""
