@@ -6,6 +6,7 @@ import contextlib
 import queue
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,8 @@ POLL = 0.1
 """Seconds between two looks at what the user wants."""
 PATIENCE = 300.0
 """Seconds for which workers of this machine may be gone: they start anew by themselves, if at all."""
+LARGEST = "4 GiB"
+"""Of a broadcast, before dask warns that it is large."""
 LOSSES = 10
 """Times that a call is sent again after the cluster has forgotten it, or what it was given."""
 
@@ -50,6 +53,9 @@ class Call:
 class Broadcast:
     """Bytes that every worker gets once, however many calls are given them.
 
+    They are what a task of the cluster returns: workers take them from one another, and the scheduler makes them again
+    where all who held them are gone. Scattered data would be lost for good then.
+
     Parameters
     ----------
     payload : bytes
@@ -59,22 +65,20 @@ class Broadcast:
         self.payload = payload
         self.times_sent = 0
         self._future: Any = None
-        self._holders: set[str] = set()
 
-    def future(self, client: Any, workers: list[str]) -> Any:
-        """Return what stands for the bytes in a call; workers that do not have them yet are sent them."""
-        new = sorted(set(workers) - self._holders)
-        if self._future is None:
-            self._future = client.scatter(self.payload, broadcast=True)
+    def future(self, client: Any) -> Any:
+        """Return what stands for the bytes in a call."""
+        import dask
+
+        if self._future is None or self._future.status in _GONE:
+            with dask.config.set({"distributed.admin.large-graph-warning-threshold": LARGEST}):
+                self._future = client.submit(bytes, self.payload, key=f"segmenter-{uuid.uuid4().hex}", pure=False)
             self.times_sent += 1
-        elif new:  # else the scheduler would give them nothing to do
-            client.scatter(self.payload, workers=new, broadcast=True)
-        self._holders.update(new)
         return self._future
 
     def forget(self) -> None:
-        """Send them anew: those who held them are gone."""
-        self._future, self._holders = None, set()
+        """Send them anew with the next call."""
+        self._future = None
 
 
 class Parcel:
@@ -88,7 +92,7 @@ class Parcel:
     def __init__(self, payload: Any) -> None:
         self.payload = payload
 
-    def future(self, client: Any, workers: list[str]) -> Any:
+    def future(self, client: Any) -> Any:
         """Return what stands for it in a call."""
         return client.scatter(self.payload, hash=False)
 
@@ -106,7 +110,7 @@ class Flow:
 
     def __init__(self, client: Any, check: Callable[[], None] = lambda: None) -> None:
         self._client, self._check = client, check
-        self._running: dict[str, tuple[Any, Call]] = {}
+        self._running: dict[str, tuple[Any, Call, str]] = {}
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._again: list[Call] = []
         self._workers: list[str] = []
@@ -131,7 +135,7 @@ class Flow:
                 if not self._running and not self._again:
                     return
                 for key in self._wait():
-                    future, call = self._running.pop(key)
+                    future, call, _ = self._running.pop(key)
                     outcome = self._outcome(future, call)
                     if outcome is not _FORGOTTEN:
                         yield call, outcome
@@ -140,7 +144,7 @@ class Flow:
 
     def cancel(self) -> None:
         """Take back what has not come back."""
-        futures = [future for future, _ in self._running.values()]
+        futures = [future for future, *_ in self._running.values()]
         self._running.clear()
         if futures and not is_lost(self._client):
             with contextlib.suppress(Exception):  # the connection may end just now
@@ -164,14 +168,19 @@ class Flow:
                 return
 
     def _submit(self, call: Call) -> None:
-        arguments = [
-            one.future(self._client, self._workers) if isinstance(one, Broadcast | Parcel) else one
-            for one in call.arguments
-        ]
+        arguments = [one.future(self._client) if isinstance(one, Broadcast | Parcel) else one for one in call.arguments]
         key = f"{call.name}-{uuid.uuid4().hex}"
-        future = self._client.submit(call.function, *arguments, key=key, pure=False)
-        self._running[key] = future, call
+        worker = self._least_busy()
+        future = self._client.submit(
+            call.function, *arguments, key=key, pure=False, workers=[worker], allow_other_workers=True
+        )
+        self._running[key] = future, call, worker
         future.add_done_callback(lambda ended, key=key: self._ended.put(key))
+
+    def _least_busy(self) -> str:
+        """Return the worker with the fewest calls: the scheduler would keep to those that have the broadcast."""
+        calls = Counter(worker for _, _, worker in self._running.values())
+        return min(self._workers, key=lambda worker: calls[worker])
 
     def _look(self) -> None:
         if time.monotonic() - self._looked >= LOOK or not self._workers:
@@ -224,3 +233,4 @@ class Flow:
 
 
 _FORGOTTEN = object()
+_GONE = ("cancelled", "lost", "error")

@@ -7,7 +7,6 @@ import json
 import logging
 import re
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,21 +196,20 @@ def _distributed() -> Any:
 
 
 def _local_cluster(distributed: Any, choice: ClusterChoice) -> Any:
-    with warnings.catch_warnings():
-        if not choice.dashboard:
-            warnings.filterwarnings("ignore", "Port 8787 is already in use")  # for pages that nobody will see
-        cluster = distributed.LocalCluster(
-            n_workers=choice.workers,
-            threads_per_worker=choice.threads or max(1, default_threads() // choice.workers),
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:8787" if choice.dashboard else None,
-            worker_dashboard_address=None,
-            # One frame may need more than an equal share; who needs too much is ended by the system and tried again.
-            memory_limit=0,
-            silence_logs=logging.CRITICAL,
-            preload=["napari_osvos.cluster_worker"],
-        )
+    cluster = distributed.LocalCluster(
+        n_workers=choice.workers,
+        threads_per_worker=choice.threads or max(1, default_threads() // choice.workers),
+        processes=True,
+        host="127.0.0.1",
+        # Told to have none, dask would listen at its usual port all the same, on all interfaces.
+        dashboard_address="127.0.0.1:8787" if choice.dashboard else "127.0.0.1:0",
+        scheduler_kwargs={"dashboard": choice.dashboard},
+        worker_dashboard_address=None,
+        # One frame may need more than an equal share; who needs too much is ended by the system and tried again.
+        memory_limit=0,
+        silence_logs=logging.CRITICAL,
+        preload=["napari_osvos.cluster_worker"],
+    )
     if not choice.dashboard:
         cluster.loop.add_callback(close_pages, cluster.scheduler)
     return cluster

@@ -246,6 +246,7 @@ def write_movie(path: Path, clip: Clip) -> Path:
             chunks=(*(1,) * (len(shape) - 3), *(min(n, ZARR_CHUNK) for n in clip.plane_shape), shape[-1]),
             dimension_names=list("tzyxc" if clip.has_depth else "tyxc"),
             zarr_format=3,
+            config={"write_empty_chunks": True},  # or reading them would warn of chunks that are missing
         )
         for p in range(clip.n_planes):
             t, z = divmod(p, clip.depth)

@@ -23,7 +23,9 @@ def create_image(
     name: str,
     more: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Create an OME-Zarr image (NGFF 0.5) that is all 0, and return the zarr array to be filled, a frame at a time.
+    """Create an OME-Zarr image (NGFF 0.5), and return the zarr array to be filled, a frame at a time.
+
+    Until then labels are 0 and floating-point numbers NaN.
 
     Parameters
     ----------
@@ -65,5 +67,7 @@ def create_image(
         dtype=dtype,
         chunks=(1,) * (len(shape) - 2) + tuple(min(n, ZARR_CHUNK) for n in shape[-2:]),
         dimension_names=list(axes),
-        fill_value=0,
+        # Chunks of nothing but the fill value are not written: a frame of zeros of an image is to be, so that whoever
+        # reads it can tell it from one that is lost.
+        fill_value=float("nan") if dtype.kind == "f" else 0,
     )
