@@ -15,6 +15,7 @@ from toy_clip import VARIED, quick, tiny_parent, toy_clip
 
 from napari_osvos import memory, simulate_movie
 from napari_osvos.annotations import Annotations
+from napari_osvos.appearance import Appearance
 from napari_osvos.clip import Clip
 from napari_osvos.config import FineTuneConfig, NetworkConfig, PredictConfig
 from napari_osvos.device import cpu_prefers_bfloat16
@@ -22,7 +23,7 @@ from napari_osvos.finetune import FineTuner
 from napari_osvos.memory import MemoryShortWarning, Shortage, is_out_of_memory, network_bytes, prediction_need
 from napari_osvos.optimiser import Muon
 from napari_osvos.parent import ParentNetwork
-from napari_osvos.segmenter import Segmenter
+from napari_osvos.segmenter import Segmenter, movie_intensity
 from napari_osvos.sparing import Batches
 from napari_osvos.training import TrainingStep
 
@@ -65,8 +66,10 @@ def test_a_gpu_without_room_leaves_it_to_the_cpu() -> None:
     segmenter.shortage = Shortage(told.append)
     expected = Segmenter(tiny_parent().net, device="cpu").predict(Clip(FRAMES))
     np.testing.assert_array_equal(segmenter.predict(Clip(FRAMES)), expected)
-    assert [sentence.split(":")[0] for sentence in told] == ["The GPU (cuda", "The GPU (cuda"]
-    assert "going on with the CPU" in told[-1]
+    assert all(sentence.startswith("The GPU (cuda:0) ") for sentence in told)
+    assert [sentence.rpartition("going on ")[2].partition(",")[0] for sentence in told] == [
+        "with fewer frames at once.", "in smaller tiles", "with the CPU"
+    ]  # fmt: skip
 
 
 def test_what_fits_nowhere_and_other_errors_are_raised() -> None:
@@ -209,3 +212,73 @@ def test_precision_and_device_change_less_than_half_a_percent_of_the_foreground(
     for other in others:
         assert (other != exact).any()  # it is another precision
         assert (other != exact).sum() < 0.005 * exact.sum()
+
+
+# -- several planes at once, as on a GPU ------------------------------------------------------
+
+
+@pytest.fixture
+def in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the CPU look at several planes at once, as a GPU does."""
+    monkeypatch.setattr("napari_osvos.segmenter.ONE_BY_ONE", ())
+
+
+def _inputs(segmenter: Segmenter) -> list[int]:
+    """Return a list that is given the number of planes of each input of the network."""
+    given: list[int] = []
+    segmenter.net.stages[0].register_forward_pre_hook(lambda module, inputs: given.append(len(inputs[0])))
+    return given
+
+
+def _seeing(appearance: bool = False, **settings: Any) -> Segmenter:
+    segmenter = Segmenter(tiny_parent().net, device="cpu", config=PredictConfig(**settings), zoom=0.9)
+    if appearance:
+        seen: list[torch.Tensor] = []
+        clip = Clip(FRAMES)
+        segmenter.plane_maps(clip.plane(0), movie_intensity(clip, segmenter.net.config.intensities), seen=seen)
+        segmenter.appearance = Appearance.of(seen)
+    return segmenter
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+@pytest.mark.parametrize("flips", [False, True])
+def test_frames_predicted_at_once_are_those_predicted_one_by_one(
+    depth: int, flips: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = np.random.default_rng(1).integers(0, 255, (7, depth, 60, 50), np.uint8)
+    clip = Clip(frames if depth > 1 else frames[:, 0])
+    alone = list(_seeing(True, flips=flips).iter_frames(clip, [6, 0, 3, 4, 1]))
+    monkeypatch.setattr("napari_osvos.segmenter.ONE_BY_ONE", ())
+    monkeypatch.setattr("napari_osvos.segmenter.MOST_PLANES", 4)
+    segmenter = _seeing(True, flips=flips)
+    given = _inputs(segmenter)
+    together = list(segmenter.iter_frames(clip, [6, 0, 3, 4, 1]))
+    expected = {1: [4, 1], 2: [4, 4, 2], 5: [4, 1] * 5}[depth]
+    assert given == [n for n in expected for _ in range(4 if flips else 1)]
+    assert [p.frame for p in together] == [6, 0, 3, 4, 1]
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one.probability, other.probability, atol=1e-4)
+        assert one.novelty == pytest.approx(other.novelty, abs=1e-3)
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-3)
+
+
+@pytest.mark.usefixtures("in_batches")
+def test_planes_at_once_take_no_more_than_a_tile() -> None:
+    segmenter = _seeing(tile=100)
+    given = _inputs(segmenter)
+    segmenter.predict(Clip(FRAMES[:, :50, :50].repeat(3, 0)))
+    assert given == [4, 4, 1]  # 45 x 45 network pixels each
+
+
+@pytest.mark.usefixtures("in_batches")
+def test_fewer_planes_are_looked_at_where_memory_runs_out() -> None:
+    clip = Clip(FRAMES[:, :90, :80].repeat(3, 0))
+    alone = Segmenter(tiny_parent().net, device="cpu", config=PredictConfig(tile=64)).predict(clip)
+    segmenter = Segmenter(tiny_parent().net, device="cpu")
+    given = _inputs(segmenter)
+    _short(segmenter.net, lambda x: len(x) > 3)
+    with pytest.warns(MemoryShortWarning, match="ran short of memory: going on with fewer frames at once") as told:
+        labels = segmenter.predict(clip)
+    assert len(told) == 1
+    assert (labels != alone).mean() < 0.01
+    assert given == [9, 4, 2, 2, 5, 2, 3]

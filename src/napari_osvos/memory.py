@@ -234,11 +234,14 @@ class Shortage:
     ----------
     tile : int or None
         Largest edge of a tile, where a larger one did not fit.
+    batch : int or None
+        Most planes at once, where more did not fit.
     """
 
     def __init__(self, tell: Callable[[str], None] = warn) -> None:
         self.tell = tell
         self.tile: int | None = None
+        self.batch: int | None = None
         self._told: set[str] = set()
 
     def say(self, kind: str, sentence: str) -> None:
@@ -246,6 +249,19 @@ class Shortage:
         if kind not in self._told:
             self._told.add(kind)
             self.tell(sentence)
+
+    def smaller_batch(self, error: BaseException, planes: int, device: torch.device) -> None:
+        """Give up so many planes at once.
+
+        Raises
+        ------
+        BaseException
+            The error itself, if it is about something else.
+        """
+        if not is_out_of_memory(error):
+            raise error
+        self.batch = min(self.batch or planes, planes) // 2 or 1
+        self.say("planes", f"{_place(device)} ran short of memory: going on with fewer frames at once.")
 
     def smaller_tile(self, error: BaseException, tile: int, device: torch.device) -> bool:
         """Give up tiles of this edge; return False where they are as small as is sensible.

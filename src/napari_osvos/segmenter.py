@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ ZOOMS = (1e-4, 64.0)
 """Least and most network pixels per movie pixel of a segmenter that is read."""
 PLANNED = 2**21
 """Network pixels of a plane from which on it is looked how much memory is free."""
+ONE_BY_ONE = ("cpu",)
+"""Devices that gain nothing from several planes at once."""
+MOST_PLANES = 32
+"""That the network sees at once, elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -185,27 +190,48 @@ class Segmenter:
         fine : bool, optional
             Whether maps are float32 rather than float16; by default so up to 2**25 pixels.
         """
-        heads = self.net.config.heads
+        return self._maps([plane], intensity, contours, None if seen is None else [seen], fine)[0]
+
+    def _maps(
+        self,
+        planes: Sequence[np.ndarray],
+        intensity: IntensityScale,
+        contours: bool,
+        seen: Sequence[list[Tensor]] | None,
+        fine: bool | None = None,
+    ) -> list[PlaneMaps]:
+        """Return everything the network says of planes of one shape, in one batch if there is the memory."""
+        heads, plane = self.net.config.heads, planes[0]
         extra = [heads.index(name) for name in ("contour", "distance") if contours and name in heads]
         pick = (*self.net.config.foreground, *extra)
         fine = plane.shape[0] * plane.shape[1] <= FINE if fine is None else fine
-        before = len(seen or ())
+        before = [len(tokens) for tokens in seen or ()]
         while True:
             tile = self._tile(plane, len(pick), fine)
             turns = FLIPS if self.config.flips else PLAIN
             look = Look(pick, len(self.meaning.values), self.zoom, turns, tile, fine)
             try:
-                maps = plane_maps(self.net, plane, intensity, look, seen)
+                maps = plane_maps(self.net, planes, intensity, look, seen)
                 if not fine:
                     free_memory()  # for the labels, which need as much
                 return maps
             except OUT_OF_MEMORY as error:
-                if not self.shortage.smaller_tile(error, tile, self.device):
+                if len(planes) > 1:
+                    self.shortage.smaller_batch(error, len(planes), self.device)
+                elif not self.shortage.smaller_tile(error, tile, self.device):
                     self.shortage.to_cpu(error, self.device)
                     self.device = torch.device("cpu")
                     self.net.to(self.device)
-            del (seen or [])[before:]
+            for tokens, n in zip(seen or (), before, strict=True):
+                del tokens[n:]
             free_memory()  # only here is the error gone, and with it what it kept alive
+            if len(planes) > 1:
+                parts = slice(0, len(planes) // 2), slice(len(planes) // 2, None)
+                halves = [
+                    self._maps(planes[part], intensity, contours, None if seen is None else seen[part], fine)
+                    for part in parts
+                ]
+                return halves[0] + halves[1]
 
     def _tile(self, plane: np.ndarray, maps: int, fine: bool) -> int:
         """Return the edge of the tiles of a plane, for which there is memory as far as can be known."""
@@ -264,18 +290,37 @@ class Segmenter:
 
     def iter_maps(self, clip: Clip, frames: Iterable[int] | None = None) -> Iterator[FrameMaps]:
         """Yield what the network says of each frame; all frames in order by default."""
-        for t in range(clip.n_frames) if frames is None else frames:
-            yield self._frame_maps(clip, t)
+        coming = iter(range(clip.n_frames) if frames is None else frames)
+        while group := list(itertools.islice(coming, max(1, self._batch(clip) // clip.depth))):
+            yield from self._group_maps(clip, group)
 
-    def _frame_maps(self, clip: Clip, t: int) -> FrameMaps:
+    def _batch(self, clip: Clip) -> int:
+        """Return how many planes of a movie the network is to see at once."""
+        if self.device.type in ONE_BY_ONE:
+            return 1
+        size = zoomed(clip.plane_shape, self.zoom)
+        fit = int(self.config.tile**2 // (size[0] * size[1]))  # together they take no more than a tile would
+        return max(1, min(fit, self.shortage.batch or MOST_PLANES, MOST_PLANES))
+
+    def _group_maps(self, clip: Clip, frames: Sequence[int]) -> Iterator[FrameMaps]:
         began = time.perf_counter()
         intensity = movie_intensity(clip, self.net.config.intensities)  # the clip knows its percentiles
-        planes = range(t * clip.depth, (t + 1) * clip.depth)
-        seen: list[Tensor] | None = None if self.appearance is None else []
+        planes = [p for t in frames for p in range(t * clip.depth, (t + 1) * clip.depth)]
+        seen: list[list[Tensor]] | None = None if self.appearance is None else [[] for _ in planes]
         fine = bool(np.prod(clip.labels_shape[1:], dtype=np.int64) <= FINE)
-        maps = [self.plane_maps(clip.plane(p), intensity, self._wants_contours, seen, fine) for p in planes]
-        novelty = None if self.appearance is None else self.appearance.novelty(seen or [])
-        return FrameMaps(t, maps, clip.has_depth, novelty, time.perf_counter() - began)
+        maps: list[PlaneMaps] = []
+        while len(maps) < len(planes):
+            part = slice(len(maps), len(maps) + self._batch(clip))
+            pixels = [clip.plane(p) for p in planes[part]]
+            maps += self._maps(pixels, intensity, self._wants_contours, None if seen is None else seen[part], fine)
+        seconds = (time.perf_counter() - began) / len(frames)
+        for i, t in enumerate(frames):
+            own, maps = maps[: clip.depth], maps[clip.depth :]  # the caller uses them up
+            novelty = None
+            if self.appearance is not None and seen is not None:
+                slices = seen[i * clip.depth : (i + 1) * clip.depth]
+                novelty = self.appearance.novelty([tokens for plane in slices for tokens in plane])
+            yield FrameMaps(t, own, clip.has_depth, novelty, seconds)
 
     def frame_prediction(self, maps: FrameMaps) -> FramePrediction:
         """Return the prediction of a frame from what the network says of it, which is used up.

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_osvos.appearance import grid_tokens
-from napari_osvos.device import autocast
+from napari_osvos.device import autocast, to_device
 from napari_osvos.intensity import IntensityScale, raw_tensor
 from napari_osvos.labelling import PlaneMaps
 from napari_osvos.losses import class_probabilities
@@ -64,40 +64,46 @@ class Look:
 
 @torch.no_grad()
 def plane_maps(
-    net: OSVOSNet, plane: np.ndarray, intensity: IntensityScale, look: Look, seen: list[Tensor] | None = None
-) -> PlaneMaps:
-    """Return what a network says of a plane.
+    net: OSVOSNet,
+    planes: Sequence[np.ndarray],
+    intensity: IntensityScale,
+    look: Look,
+    seen: Sequence[list[Tensor]] | None = None,
+) -> list[PlaneMaps]:
+    """Return what a network says of planes of a movie: of all in one batch, where they need no tiles.
 
     Parameters
     ----------
     net : OSVOSNet
         On the device where it is to run.
-    plane : (Y, X, C) array
-        Raw intensities.
+    planes : sequence of (Y, X, C) arrays
+        Raw intensities, all of one shape.
     intensity : IntensityScale
         Of the movie.
     look : Look
         What is wanted.
-    seen : list of Tensor, optional
-        Is given the features (C, n) of a regular grid of positions, for `napari_osvos.appearance`.
+    seen : sequence of lists of Tensor, optional
+        One for each plane, which is given the features (C, n) of a regular grid of positions, for
+        `napari_osvos.appearance`.
 
     Returns
     -------
-    PlaneMaps
+    list of PlaneMaps
         The maps of ``look.pick``, in [0, 1], under the names of their heads.
     """
-    height, width = plane.shape[:2]
+    height, width = planes[0].shape[:2]
     size = zoomed((height, width), look.zoom)
     edge = tile_edge(net, look.tile) + 2 * net.halo
-    whole = max(*size, height, width) <= edge
-    maps = _Maps(net, (height, width), look)
-    if whole:
-        maps.write(slice(0, height), slice(0, width), _whole(net, plane, intensity, look, size, seen))
+    all_maps = [_Maps(net, (height, width), look) for _ in planes]
+    if max(*size, height, width) <= edge:
+        for maps, found in zip(all_maps, _whole(net, planes, intensity, look, size, seen), strict=True):
+            maps.write(slice(0, height), slice(0, width), found)
     else:
-        tiles = _Tiles(net, plane, intensity, look, size)
-        for rows, columns, found in tiles.predicted(seen):
-            maps.write(rows, columns, found)
-    return maps.named()
+        for k, (maps, plane) in enumerate(zip(all_maps, planes, strict=True)):
+            tiles = _Tiles(net, plane, intensity, look, size)
+            for rows, columns, found in tiles.predicted(None if seen is None else seen[k]):
+                maps.write(rows, columns, found)
+    return [maps.named() for maps in all_maps]
 
 
 def zoomed(shape: tuple[int, int], zoom: float) -> tuple[int, int]:
@@ -112,14 +118,14 @@ def tile_edge(net: OSVOSNet, tile: int) -> int:
 
 def _on_device(raw: Tensor, intensity: IntensityScale, device: torch.device) -> Tensor:
     if raw.dtype != torch.float64:  # which Apple's GPU does not have
-        raw = raw.to(device)
+        raw = to_device(raw, device)
     return intensity.normalise(raw)[None].to(device)  # (1, 3, Y, X)
 
 
 def _run(
     net: OSVOSNet, x: Tensor, pick: Sequence[int], whole: tuple[int, int] | None = None
 ) -> tuple[list[Tensor], Tensor]:
-    """Return the features and the logits (1, n, H, W) of a padded input, or of a tile of one of the size `whole`."""
+    """Return the features and the logits (B, n, H, W) of a padded input, or of a tile of one of the size `whole`."""
     with autocast(x.device):
         features = net.features(x)
         return features, net.fused(net.side_outputs(features), (x.shape[-2], x.shape[-1]), whole)[:, list(pick)]
@@ -131,23 +137,31 @@ def _probabilities(logits: Tensor, classes: int) -> Tensor:
 
 
 def _tokens(
-    net: OSVOSNet, features: list[Tensor], origin: tuple[int, int], own: tuple[slice, slice], size: tuple[int, int]
+    net: OSVOSNet,
+    features: list[Tensor],
+    origin: tuple[int, int],
+    own: tuple[slice, slice],
+    size: tuple[int, int],
+    k: int = 0,
 ) -> Tensor:
-    coarse = features[-2:][0][0]  # coarse enough to know an object, fine enough to find it
+    """Return the features of a grid of positions, of the k-th plane of a batch."""
+    coarse = features[-2:][0][k]  # coarse enough to know an object, fine enough to find it
     return grid_tokens(coarse, origin, own, size, net.stride // min(len(features), 2))
 
 
 def _whole(
     net: OSVOSNet,
-    plane: np.ndarray,
+    planes: Sequence[np.ndarray],
     intensity: IntensityScale,
     look: Look,
     size: tuple[int, int],
-    seen: list[Tensor] | None,
+    seen: Sequence[list[Tensor]] | None,
 ) -> Tensor:
-    """Return the probabilities (n, Y, X) of a plane in one go."""
-    height, width = plane.shape[:2]
-    x = _on_device(raw_tensor(plane), intensity, net.input_mean.device)
+    """Return the probabilities (B, n, Y, X) of planes in one go."""
+    height, width = planes[0].shape[:2]
+    inputs = [_on_device(raw_tensor(plane), intensity, net.input_mean.device) for plane in planes]
+    x = torch.cat(inputs) if len(inputs) > 1 else inputs[0]
+    del inputs
     if size != (height, width):
         x = F.interpolate(x, size=size, mode="bilinear", antialias=look.zoom < 1)
     x = net.pad(x)
@@ -156,7 +170,9 @@ def _whole(
         features, logits = _run(net, torch.flip(x, axes) if axes else x, look.pick)
         if seen is not None and not axes:
             shape = (x.shape[-2], x.shape[-1])
-            seen.append(_tokens(net, features, (0, 0), (slice(0, shape[0]), slice(0, shape[1])), shape))
+            own = slice(0, shape[0]), slice(0, shape[1])
+            for k, tokens in enumerate(seen):
+                tokens.append(_tokens(net, features, (0, 0), own, shape, k))
         p = _probabilities(logits, look.classes)
         p = torch.flip(p, axes) if axes else p
         total = p if total is None else total + p
@@ -164,7 +180,7 @@ def _whole(
     maps = total[..., : size[0], : size[1]] / len(look.turns)
     if size != (height, width):
         maps = F.interpolate(maps, size=(height, width), mode="bilinear", antialias=look.zoom > 1)
-    return maps[0]
+    return maps
 
 
 class _Maps:
