@@ -192,6 +192,16 @@ def test_accepted_frames_are_not_predicted(accepted: tuple[int, ...], filled: li
         np.testing.assert_array_equal(event.uncertainty, pixel_uncertainty(event.probability))
 
 
+def test_frames_that_a_gpu_predicts_at_once_are_each_filled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_osvos.segmenter.ONE_BY_ONE", ())
+    controls, told = Controls(), []
+    clip, planes, _ = remote(toy_clip(7)[0], controls)
+    segmenter = Segmenter(tiny_parent().net, device="cpu")
+    assert Filling(segmenter, clip, planes, controls).run(told.append, probabilities=False) is False
+    assert sorted(event.frame for event in told) == list(range(7))
+    assert [event.done for event in told] == list(range(1, 8))
+
+
 def test_the_uncertainty_of_a_pixel_can_be_worked_out_by_hand() -> None:
     uncertainty = pixel_uncertainty(np.array([[0.0, 0.25, 0.5, 1.0]], np.float32))
     assert uncertainty.dtype == np.float16

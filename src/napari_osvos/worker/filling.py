@@ -118,11 +118,13 @@ class Filling:
         yield from self.segmenter.iter_frames(self.clip, self._order())
 
     def _order(self) -> Iterator[int]:
-        while self.left:
+        asked: set[int] = set()  # a GPU predicts several frames before the first of them is done
+        while following := self.left - asked:
             self.controls.wait_while_paused()
             view = self.controls.wishes.frame
-            t = nearest_frame(self.left, view)
-            following = self.left - {t}
+            t = nearest_frame(following, view)
+            asked.add(t)
+            following = following - {t}
             frames = [t, nearest_frame(following, view)] if following else [t]
             depth = self.clip.depth
             self.planes.prefetch(p for frame in frames for p in range(frame * depth, (frame + 1) * depth))
