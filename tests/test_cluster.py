@@ -269,6 +269,16 @@ def test_a_scheduler_that_does_not_answer_is_said_within_seconds(
     assert lines[0].startswith("napari-osvos: error: No scheduler answers at tcp://127.0.0.1:1 within 5 s;")
 
 
+def test_tls_without_certificates_is_one_sentence() -> None:
+    with (
+        pytest.raises(
+            ValueError, match=r"answers at tls://127.0.0.1:1 within 5 s; check the certificates: certificate or"
+        ),
+        connected(ClusterChoice("tls://127.0.0.1:1")),
+    ):
+        pass
+
+
 def test_the_scheduler_file_names_the_scheduler(client: Any, tmp_path: Path) -> None:
     file = tmp_path / "scheduler.json"
     file.write_text(json.dumps({"address": client.scheduler.address}))

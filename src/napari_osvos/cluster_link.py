@@ -221,6 +221,8 @@ def _client(distributed: Any, choice: ClusterChoice) -> Any:
     given = {name: str(path) for name, path in paths.items() if path is not None}
     try:
         security = distributed.Security(**given, require_encryption=True) if given else None
+        if address.startswith("tls://"):
+            _check_certificates(security or distributed.Security())
         return distributed.Client(
             address, security=security, timeout=CONNECT_SECONDS, set_as_default=False, name="napari-osvos"
         )
@@ -230,6 +232,20 @@ def _client(distributed: Any, choice: ClusterChoice) -> Any:
         else:
             remedy = "start one with `dask scheduler`, or check address and firewall"
         raise ValueError(f"No scheduler answers at {address} within {CONNECT_SECONDS:g} s; {remedy}.") from None
+
+
+def _check_certificates(security: Any) -> None:
+    """Make sure that there are certificates; a client without cannot even be closed in order.
+
+    Raises
+    ------
+    OSError
+        If there are none.
+    """
+    if security.get_connection_args("client").get("ssl_context") is None:
+        raise OSError(
+            "certificate or key is missing, in the options and in dask's configuration (distributed.comm.tls)"
+        )
 
 
 def _wait_for_worker(client: Any, choice: ClusterChoice, say: Say, patient: bool) -> None:
