@@ -24,7 +24,7 @@ Tell = Callable[[Event], None]
 
 FIRST_PREVIEW = 0.7
 """Seconds of learning before the first preview: earlier ones show what the parent sees."""
-PREVIEW_SHARE = 0.2
+PREVIEW_SHARE = 0.1
 """Largest share of the time that previews take while the view stays."""
 PROGRESS_EVERY = 0.05
 """Seconds between two reports of progress."""
