@@ -33,10 +33,13 @@ def test_a_scheduler_that_is_not_there_is_said_once_and_the_run_goes_on(make_nap
     panel.control.said.connect(lambda sentence, kind, details: said.append((sentence, kind)))
     panel.run_desk.segment()
     assert panel.control.run.wish.scheduler == "tcp://127.0.0.1:1"
-    assert wait_for_end(panel).startswith("3 frames are in 'cells masks 1'")
+    end = wait_for_end(panel)
     warnings = [sentence for sentence, kind in said if kind == "warning"]
-    assert len(warnings) == 1
+    assert len(warnings) == 2  # when it happens, and at the end
     assert warnings[0].startswith("No scheduler answers at tcp://127.0.0.1:1")
+    assert end == warnings[1]
+    assert end.startswith("3 frames are in 'cells masks 1'")
+    assert end.endswith(warnings[0])
     other = open_panel(viewer)
     other.restore_plain(panel.plain_settings())
     assert other.settings.scheduler.text() == "127.0.0.1:1"

@@ -52,6 +52,8 @@ class Run:
         Which frames to annotate next, the one that would help most first; empty until it is over.
     expected_accuracy : ExpectedAccuracy or None
         What can be expected on unpainted frames; None until it is over, or if it could not be measured.
+    notes : list of str
+        Sentences that the engine had for the user, such as that it goes on without a cluster.
     """
 
     wish: Wish
@@ -72,6 +74,7 @@ class Run:
     confidences: dict[int, float] = field(default_factory=dict)
     suggestions: tuple[Suggestion, ...] = ()
     expected_accuracy: ExpectedAccuracy | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def learns(self) -> bool:
@@ -112,7 +115,8 @@ def words_at_the_end(run: Run, event: Event, kept: int) -> tuple[str, str, str]:
         rest = f" What was learned is kept as round {run.number}." if run.segmenter is not None else ""
     if isinstance(event, Finished) and kept:
         some = done if event.stopped else f"{kept} {many} {verb}"
-        return f"{some} in {run.layers.labels_layer.name!r}, after {time_in_words(event.seconds)}.", "done", ""
+        sentence = f"{some} in {run.layers.labels_layer.name!r}, after {time_in_words(event.seconds)}."
+        return " ".join([sentence, *run.notes]), "warning" if run.notes else "done", ""
     if isinstance(event, (Failed, EngineDied)):
         return event.message + rest, "error", event.details
     what = "Cancelled." if isinstance(event, Cancelled) else "Stopped."
