@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from toy_files import QUICK, ToyFiles, write_toy_files
 
-from napari_osvos import Segmenter
+from napari_osvos import Segmenter, cluster_tasks
 from napari_osvos.cli import main
 from napari_osvos.cluster_link import ClusterChoice, address_of
 
@@ -115,6 +116,29 @@ def test_a_scheduler_file_without_an_address_and_missing_certificates_are_refuse
         ClusterChoice("tls://node7:1", tls_ca=tmp_path / "ca.pem")
 
 
-def test_options_of_a_cluster_want_a_cluster(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(_words(toy, "movie,annotations\nmovie.tif,painted.tif\n", "--dashboard")) == 2
-    assert "--dashboard goes with --workers; add it." in _error(capsys)
+@pytest.mark.parametrize("cluster", [[], ["--scheduler", "node7:8786"], ["--workers", "2"]])
+def test_options_of_a_cluster_want_the_cluster_that_they_are_for(
+    toy: ToyFiles, capsys: pytest.CaptureFixture[str], cluster: list[str]
+) -> None:
+    for option, wanted in ((["--dashboard"], "--workers"), (["--tls-ca", "ca.pem"], "--scheduler")):
+        if wanted not in cluster:
+            assert main(_words(toy, "movie,annotations\nmovie.tif,painted.tif\n", *cluster, *option)) == 2
+            assert f"{option[0]} goes with {wanted}; add it." in _error(capsys)
+
+
+@pytest.mark.parametrize(
+    ("device", "worker", "expected"),
+    [
+        ("auto", 5, "cuda:1"),
+        ("cuda", "2", "cuda:2"),
+        ("auto", "tcp://n:1", "cuda"),
+        ("cuda:3", 0, "cuda:3"),
+        ("cpu", 1, "cpu"),
+    ],
+)
+def test_workers_of_several_gpus_take_turns(
+    monkeypatch: pytest.MonkeyPatch, device: str, worker: object, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(cluster_tasks, "resolve_device", lambda name: torch.device("cuda" if name == "auto" else name))
+    assert cluster_tasks.device_of(device, worker) == torch.device(expected)

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,18 @@ def test_each_worker_gets_and_loads_a_segmenter_once(client: Any, toy: ToyFiles,
     after = client.run(_loads)
     loaded = [len(after[worker]) - before[worker] for worker in sorted(before)]
     assert max(loaded) == 1  # a quick worker may have left the other nothing to do
+
+
+def test_what_was_begun_anew_at_the_same_place_is_filled_as_it_is_now(
+    client: Any, toy: ToyFiles, tmp_path: Path
+) -> None:
+    """Workers outlive the runs of a scheduler: what they know of the folder of an earlier run is no more true."""
+    _workers_back(client)
+    job = _job(toy, tmp_path / "labels.tif")
+    _predict(client, job).remove()
+    store = _predict(client, replace(job, probabilities=True))
+    assert store.missing == ()
+    assert all(np.isfinite(store.probability(t)).all() for t in range(N_FRAMES))
 
 
 def _wait(folder: str, name: str) -> str:

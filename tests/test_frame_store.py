@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
-from napari_osvos import frame_marks, read_labels
+from napari_osvos import frame_marks, machine, read_labels
 from napari_osvos.frame_store import FrameStore
-from napari_osvos.machine import tidy
+from napari_osvos.machine import aside, tidy
 from napari_osvos.predict_job import PredictJob, path_facts
-from napari_osvos.unfinished import claim, own_outputs, unfinished_path
+from napari_osvos.unfinished import check_unclaimed, claim, own_outputs, unfinished_path
+from napari_osvos.writing import replacing_folder
 
 SHAPE = (4, 30, 20)
 IDENTITY = {"movie": {"path": "a.tif"}, "segmenter": "12", "prediction": {}}
@@ -118,6 +125,25 @@ def test_what_a_power_cut_damaged_is_missing_again(tmp_path: Path) -> None:
     assert seen[-1] == (4, 4)
 
 
+def test_a_power_cut_that_damaged_the_probabilities_alone_is_seen(tmp_path: Path) -> None:
+    store, probability = _open(tmp_path, probabilities=True), np.full(SHAPE[1:], 0.5, np.float32)
+    for t in range(2):
+        store.write(t, _frame(t), confidence=0.5, probability=probability)
+    (store.path / "probability" / "0" / "c" / "1" / "0" / "0").write_bytes(b"")
+    assert _open(tmp_path, probabilities=True).drop_damaged() == (1,)
+
+
+def test_a_store_that_was_removed_does_not_come_back_by_halves(tmp_path: Path) -> None:
+    """As when a client is stopped while a worker is still at a frame of it."""
+    store = _open(tmp_path)
+    worker = FrameStore(store.path)
+    store.remove()
+    with pytest.raises(FileNotFoundError, match="There is no folder .*unfinished-x.zarr any more; frame 1"):
+        worker.write(1, _frame(1), confidence=0.5)
+    assert not list(tmp_path.iterdir())
+    assert _open(tmp_path).finished == ()
+
+
 def test_a_full_disk_is_a_sentence_and_the_frame_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = _open(tmp_path)
     store.write(0, _frame(0), confidence=0.5)
@@ -178,23 +204,93 @@ def test_only_one_process_fills_a_folder(tmp_path: Path) -> None:
     assert own_outputs(tmp_path / "nowhere") == frozenset()
 
 
-def test_leftovers_of_dead_processes_are_tidied(tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    alive = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
-    left = tmp_path / f".x.zarr.{dead.pid}.partial"
-    left.mkdir()
+def test_a_run_that_ended_and_was_not_asked_how_holds_no_folder(tmp_path: Path) -> None:
+    folder = _open(tmp_path).path
+    code = "import sys; from napari_osvos.unfinished import claim; claim(sys.argv[1], []); print(flush=True)"
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.read()
+        _wait_for_end(other.pid)
+        claim(folder, [])
+
+
+def _wait_for_end(pid: int) -> None:
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+
+
+def test_a_process_that_took_over_the_number_of_a_dead_one_holds_no_folder(tmp_path: Path) -> None:
+    folder = _open(tmp_path).path
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        began = psutil.Process(other.pid).create_time()
+        for earlier, is_it in ((1, True), (3600, False)):  # clocks are set by a second or so
+            process = {"host": socket.gethostname(), "pid": other.pid, "began": began - earlier}
+            (folder / "run.json").write_text(json.dumps({"process": process}))
+            with pytest.raises(ValueError, match="being filled") if is_it else nullcontext():
+                check_unclaimed(folder)
+        other.communicate(b"\n")
+
+
+@pytest.fixture
+def alive() -> Iterator[int]:
+    """A process that runs."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process.pid
+        process.communicate(b"\n")
+
+
+@pytest.fixture
+def dead() -> Iterator[int]:
+    """A process that has ended, which its parent has not noticed."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        _wait_for_end(process.pid)
+        yield process.pid
+
+
+def _of(monkeypatch: pytest.MonkeyPatch, path: Path, state: str, pid: int, host: str = "here") -> Path:
+    """Return the name that a process would write to."""
+    with monkeypatch.context() as other:
+        other.setattr(machine.os, "getpid", lambda: pid)
+        other.setattr(machine.socket, "gethostname", lambda: host)
+        return aside(path, state)
+
+
+def test_leftovers_of_dead_processes_are_tidied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alive: int, dead: int
+) -> None:
+    monkeypatch.setattr(machine.socket, "gethostname", lambda: "here")
+    path = tmp_path / "x.zarr"
+    left, moved = (_of(monkeypatch, path, state, dead) for state in ("partial", "old"))
+    for folder in (left, moved):
+        folder.mkdir()
     (left / "zarr.json").touch()
-    aside = tmp_path / f".x.zarr.{dead.pid}.old"
-    aside.mkdir()
-    (aside / "precious").touch()
-    others = [tmp_path / name for name in (f".x.zarr.{alive.pid}.partial", ".y.1.partial", ".x.zarr.partial", "x")]
-    for path in others:
-        path.touch()
-    tidy(tmp_path / "x.zarr")
-    assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "x.zarr"])
-    assert (tmp_path / "x.zarr" / "precious").exists()
-    alive.communicate()
+    (moved / "precious").touch()
+    names = (".y.1-0123abcd.partial", ".x.zarr.partial", "x")
+    others = [_of(monkeypatch, path, "partial", alive), *(tmp_path / name for name in names)]
+    for other in others:
+        other.touch()
+    tidy(path)
+    assert sorted(tmp_path.iterdir()) == sorted([*others, path])
+    assert (path / "precious").exists()
+
+
+def test_processes_of_two_computers_do_not_get_in_each_others_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.zarr"
+    theirs = _of(monkeypatch, path, "partial", os.getpid(), "there")
+    with replacing_folder(path) as mine:
+        mine.mkdir()
+        assert theirs != mine
+        (theirs / "0").mkdir(parents=True)
+    assert sorted(tmp_path.iterdir()) == sorted([theirs, path])
+    long_ago = time.time() - 2 * machine.ABANDONED
+    os.utime(theirs, (long_ago, long_ago))
+    tidy(path)
+    assert theirs.exists()  # what is in it was written just now
+    os.utime(theirs / "0", (long_ago, long_ago))
+    tidy(path)
+    assert not theirs.exists()
 
 
 # -- a job as plain data ---------------------------------------------------------------------
@@ -213,5 +309,9 @@ def test_a_movie_that_changes_is_another(tmp_path: Path) -> None:
     before = path_facts(folder)
     assert (before["files"], before["bytes"]) == (1, 2)
     assert path_facts(folder) == before
+    kept = FrameStore.open(folder / "unfinished-x.zarr", shape=SHAPE, identity=IDENTITY)
+    claim(kept.path, [])
+    kept.write(1, _frame(1), confidence=0.5)
+    assert path_facts(folder) == before  # labels of the movie that are beside its frames are none of it
     (folder / "c" / "1").write_bytes(b"3")
     assert path_facts(folder) != before

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import tracemalloc
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import tifffile
 import torch
@@ -20,6 +25,7 @@ from toy_clip import quick, tiny_parent, toy_clip, toy_frames
 from toy_files import QUICK, ToyFiles, write_cells, write_toy_files
 
 from napari_osvos import Clip, FineTuner, Segmenter, frame_marks, pipeline, read_clip, read_labels
+from napari_osvos import segmenter as segmenter_module
 from napari_osvos.cli import main, segment
 from napari_osvos.frame_store import FrameStore
 from napari_osvos.labelling import PlaneMaps
@@ -112,7 +118,7 @@ def test_segment_killed_again_and_again_ends_as_if_it_never_was(
         learned = (store / "learned.json").is_file() and (store / "segmenter.osvos").stat().st_mtime_ns
     capsys.readouterr()
     monkeypatch.setattr(segment, "learn", None)
-    monkeypatch.setattr(Segmenter, "plane_maps", None)
+    monkeypatch.setattr(segmenter_module, "plane_maps", None)
     assert main(words("killed")) == 0
     assert "Going on: it has learned and 5 of 5 frames were finished." in capsys.readouterr().err
     for name in ("labels.tif", "p.ome.zarr", "u.tif"):
@@ -233,6 +239,26 @@ def test_other_settings_or_another_movie_are_not_mixed(
     np.testing.assert_array_equal(found > 0, expected.predict(Clip(tifffile.imread(toy.movie))) > 0)
 
 
+def test_what_another_process_is_filling_is_not_deleted_by_force(
+    look_alike: Path, toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", str(look_alike), str(toy.movie), "-o", str(toy.folder / "labels.tif"), "--quiet"]
+    with monkeypatch.context() as broken:
+        _break_at(2, broken)
+        assert main(words) == 1
+    capsys.readouterr()
+    store = FrameStore(toy.folder / "unfinished-labels.tif.zarr")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        began = psutil.Process(other.pid).create_time()
+        facts = {"process": {"host": socket.gethostname(), "pid": other.pid, "began": began}, "outputs": []}
+        (store.path / "run.json").write_text(json.dumps(facts))
+        assert main([*words, "--threshold", "0.9", "--force"]) == 2
+        assert f"is being filled by another run (process {other.pid})" in _error(capsys)
+        assert store.finished == (0, 1)
+        other.communicate(b"\n")
+    assert main([*words, "--threshold", "0.9", "--force"]) == 0
+
+
 def test_what_was_there_before_is_not_overwritten_by_going_on(
     look_alike: Path, toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -316,20 +342,22 @@ def test_reading_is_only_so_far_ahead(look_alike: Path, tmp_path: Path, monkeypa
 def test_frames_that_are_too_large_to_wait_are_finished_one_by_one(
     look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    movie, segmenter = _Counting(6), Segmenter.load(look_alike)
-    clip, store = Clip(movie), None
+    movie = _Counting(6)
+    clip = Clip(movie)
     monkeypatch.setattr(pipeline, "MAPS_BYTES", 1)
     monkeypatch.setattr(pipeline, "READ_BYTES", 1)
-    store, maps_of = _store(tmp_path, clip), Segmenter._frame_maps
+    store, maps_of, frames = _store(tmp_path, clip), segmenter_module.plane_maps, itertools.count()
 
-    def looked(self: Segmenter, clip: Clip, t: int, *more: object) -> object:
+    def looked(*given: Any, **more: Any) -> list[PlaneMaps]:
+        t = next(frames)
         assert store.finished == tuple(range(t))
-        assert movie.read == 6 + t
-        return maps_of(self, clip, t, *more)
+        assert movie.read == 6 + t + 1
+        return maps_of(*given, **more)
 
-    monkeypatch.setattr(Segmenter, "_frame_maps", looked)
-    predict_frames(segmenter, clip, range(6), store)
+    monkeypatch.setattr(segmenter_module, "plane_maps", looked)
+    predict_frames(Segmenter.load(look_alike), clip, range(6), store)
     assert store.missing == ()
+    assert next(frames) == 6
 
 
 def test_memory_does_not_grow_with_the_number_of_frames(
@@ -338,7 +366,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(
     segmenter, half = Segmenter.load(look_alike), np.zeros((1, 256, 256), np.float32)
     segmenter.appearance = None
     frame, labels = np.zeros((256, 256), np.uint8), np.tile(np.arange(256), (256, 1))
-    monkeypatch.setattr(Segmenter, "plane_maps", lambda *given: PlaneMaps(half.copy(), None, None))
+    monkeypatch.setattr(segmenter_module, "plane_maps", lambda *given: [PlaneMaps(half.copy(), None, None)])
     monkeypatch.setattr(Segmenter, "labels_of", lambda self, planes: labels[None].copy())
     peaks = []
     for n_frames in (20, 20, 120):  # the first loads what is loaded once
@@ -353,15 +381,20 @@ def test_memory_does_not_grow_with_the_number_of_frames(
     assert peaks[2] < peaks[1] + 8 * frame.size  # 100 more frames of labels alone would be 400 times their pixels
 
 
-@pytest.mark.parametrize("where", ["plane_maps", "frame_prediction"])
-@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    ("owner", "name", "error"),
+    [
+        (segmenter_module, "plane_maps", RuntimeError("broken")),
+        (segmenter_module, "plane_maps", KeyboardInterrupt()),
+        (Segmenter, "frame_prediction", RuntimeError("broken")),  # in another thread, where Ctrl+C never arrives
+    ],
+    ids=["network", "ctrl-c", "labels"],
+)
 def test_an_error_ends_all_threads_and_arrives(
-    look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException
+    look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str, error: BaseException
 ) -> None:
-    if where == "frame_prediction" and isinstance(error, KeyboardInterrupt):
-        pytest.skip("Ctrl+C arrives in the main thread alone")
     clip, segmenter = Clip(_Counting(1000)), Segmenter.load(look_alike)
-    store, real, calls = _store(tmp_path, clip), getattr(Segmenter, where), []
+    store, real, calls = _store(tmp_path, clip), getattr(owner, name), []
 
     def failing(*given: object, **more: object) -> object:
         calls.append(1)
@@ -369,7 +402,7 @@ def test_an_error_ends_all_threads_and_arrives(
             raise error
         return real(*given, **more)
 
-    monkeypatch.setattr(Segmenter, where, failing)
+    monkeypatch.setattr(owner, name, failing)
     with pytest.raises(type(error)) as caught:
         predict_frames(segmenter, clip, range(1000), store)
     assert caught.value is error

@@ -43,6 +43,10 @@ with contextlib.suppress(SystemExit):
     assert not modules_after(asking) & SCREEN_AND_TORCH
 
 
+def test_loading_a_network_loads_nothing_that_takes_as_long_as_torch() -> None:
+    assert "sympy" not in modules_after("from napari_osvos import ParentNetwork\nParentNetwork.bundled()")
+
+
 @pytest.mark.parametrize("name", napari_osvos.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(napari_osvos, name) is not None

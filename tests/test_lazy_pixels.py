@@ -9,11 +9,12 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import tifffile
 import zarr
 
-from napari_osvos import Clip, read_clip, read_labels
+from napari_osvos import Clip, lazy_pixels, read_clip, read_labels
 from napari_osvos.formats import UnreadableFileError
 
 FRAMES = np.arange(4 * 64 * 64, dtype=np.uint16).reshape(4, 64, 64) + 1
@@ -56,6 +57,23 @@ def test_a_file_that_another_took_the_name_of_is_read_on(tmp_path: Path, name: s
         (tmp_path / "other").write_bytes(b"")
         os.replace(tmp_path / "other", path)
     np.testing.assert_array_equal(clip.plane(3)[..., 0], FRAMES[3])
+
+
+@pytest.mark.parametrize("name", ["movie.tif", "movie.npy"])
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what of a mapped file is in memory")
+def test_a_huge_plane_that_was_read_does_not_stay_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / name
+    np.save(path, FRAMES) if path.suffix == ".npy" else tifffile.imwrite(path, FRAMES, photometric="minisblack")
+    clip, in_memory = read_clip(path), []
+    for huge in (2**30, 1):
+        monkeypatch.setattr(lazy_pixels, "HUGE_BYTES", huge)
+        for t in (2, 0, 2):
+            np.testing.assert_array_equal(clip.plane(t)[..., 0], FRAMES[t])
+        in_memory.append(sum(part.rss for part in psutil.Process().memory_maps() if part.path == str(path)))
+    assert in_memory[0] >= FRAMES[0].nbytes
+    assert in_memory[1] == 0
 
 
 def _zarr(folder: Path, **more: object) -> Path:

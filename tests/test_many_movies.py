@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from toy_clip import quick, tiny_parent, toy_clip, toy_frames
 from napari_osvos import FineTuner, Segmenter, frame_marks, read_clip, read_labels
 from napari_osvos.cli import main
 from napari_osvos.cli.console import Console
+from napari_osvos.cli.summary import Summary, SummaryRow
 from napari_osvos.frame_store import FrameStore
-from napari_osvos.movie_list import movies_in
+from napari_osvos.movie_list import bare_name, movies_in
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +90,25 @@ def test_a_folder_of_frames_is_one_movie(tmp_path: Path) -> None:
     stack.parent.mkdir()
     tifffile.imwrite(stack, np.zeros((3, 5, 4), np.uint8), imagej=True, metadata={"axes": "ZYX"})
     assert movies_in([stack.parent]) == (stack.parent,)  # its frames have slices
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a.b.tif", "a.b"),
+        ("a.ome.tif", "a"),
+        ("A.OME.ZARR", "A"),
+        ("a.zarr", "a"),
+        ("02.x", "02.x"),
+        ("02.x/.", "02.x"),
+    ],
+)
+def test_the_name_of_a_movie_is_that_of_its_file_without_the_ending(tmp_path: Path, path: str, name: str) -> None:
+    (tmp_path / "02.x").mkdir()
+    (tmp_path / "elsewhere.tif").touch()
+    if path.endswith(".tif") and os.name == "posix":
+        (tmp_path / path).symlink_to(tmp_path / "elsewhere.tif")
+    assert bare_name(tmp_path / path) == name
 
 
 def test_a_movie_is_not_taken_twice(plate: Path) -> None:
@@ -169,12 +190,20 @@ def test_the_same_command_skips_what_is_done_and_another_does_not_mix(
     assert _predict(segmenter, plate, "-o", out, "--threshold", "0.9") == 2
     assert "well_9.ome.zarr exists already" in _errors(capsys)[0]
     with monkeypatch.context() as idle:
-        idle.setattr(Segmenter, "plane_maps", None)
+        idle.setattr("napari_osvos.segmenter.plane_maps", None)
         assert _predict(segmenter, plate, "-o", out) == 0
         shutil.rmtree(out / "well_10.ome.zarr")
         assert _predict(segmenter, plate, "-o", out) == 1  # what is no longer there is not done
     assert _predict(segmenter, plate, "-o", out, "--threshold", "0.9", "--force") == 0
     assert (out / "well_9.ome.zarr").stat().st_mtime_ns != before
+
+
+def test_two_processes_write_one_summary(tmp_path: Path) -> None:
+    one, other = Summary(tmp_path / "summary.csv"), Summary(tmp_path / "summary.csv")
+    one.add(SummaryRow("a.tif", "a.ome.zarr", status="out of memory"))
+    other.add(SummaryRow("b.tif", "b.ome.zarr"))
+    one.add(SummaryRow("a.tif", "a.ome.zarr"))
+    assert [(row["movie"], row["status"]) for row in _rows(tmp_path)] == [("a.tif", "done"), ("b.tif", "done")]
 
 
 def test_a_full_disk_stops_all_and_the_command_goes_on_in_mid_movie(

@@ -172,7 +172,7 @@ def test_a_tile_is_chosen_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     for free, expected in ((10_000_000, 2048), (2_000_000, 1024), (1_000_000, 256), (10_000, 256)):
         monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: free)
         assert memory.planned_tile(need, 2048, device, Shortage(told.append)) == expected
-    assert told == ["A frame of this movie takes some 1 MB of memory, of which 0 MB are free: it may not fit."]
+    assert told == ["A frame of this movie takes some 756.0 kB of memory, of which 10.0 kB are free: it may not fit."]
 
 
 def test_free_memory_is_known_and_errors_are_told_apart() -> None:
@@ -267,7 +267,11 @@ def test_planes_at_once_take_no_more_than_a_tile() -> None:
     segmenter = _seeing(tile=100)
     given = _inputs(segmenter)
     segmenter.predict(Clip(FRAMES[:, :50, :50].repeat(3, 0)))
-    assert given == [4, 4, 1]  # 45 x 45 network pixels each
+    assert given == [4, 4, 1]
+    segmenter.zoom = 0.1  # so that the network sees next to nothing of them, but their maps are as large as before
+    given.clear()
+    segmenter.predict(Clip(FRAMES[:, :50, :50].repeat(3, 0)))
+    assert given == [4, 4, 1]
 
 
 @pytest.mark.usefixtures("in_batches")

@@ -192,14 +192,17 @@ def test_accepted_frames_are_not_predicted(accepted: tuple[int, ...], filled: li
         np.testing.assert_array_equal(event.uncertainty, pixel_uncertainty(event.probability))
 
 
-def test_frames_that_a_gpu_predicts_at_once_are_each_filled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_that_are_predicted_at_once_are_told_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU."""
     monkeypatch.setattr("napari_osvos.segmenter.ONE_BY_ONE", ())
+    monkeypatch.setattr("napari_osvos.segmenter.MOST_PLANES", 3)
     controls, told = Controls(), []
-    clip, planes, _ = remote(toy_clip(7)[0], controls)
-    segmenter = Segmenter(tiny_parent().net, device="cpu")
-    assert Filling(segmenter, clip, planes, controls).run(told.append, probabilities=False) is False
-    assert sorted(event.frame for event in told) == list(range(7))
-    assert [event.done for event in told] == list(range(1, 8))
+    clip, planes, _ = remote(toy_clip(n_frames=7)[0], controls)
+    controls.update(Wishes(turn=1, frame=4))
+    assert Filling(Segmenter(tiny_parent().net, device="cpu"), clip, planes, controls).run(told.append, False) is False
+    assert [event.frame for event in told] == [4, 5, 3, 6, 2, 1, 0]
+    assert [event.done for event in told] == [1, 2, 3, 4, 5, 6, 7]
+    assert [event.seconds_left == 0 for event in told] == [False] * 6 + [True]
 
 
 def test_the_uncertainty_of_a_pixel_can_be_worked_out_by_hand() -> None:

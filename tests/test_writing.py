@@ -21,6 +21,7 @@ import zarr
 from napari_osvos import writing
 from napari_osvos.io import read_clip, read_labels, write_labels, write_probabilities
 from napari_osvos.labels import Labels
+from napari_osvos.machine import aside
 from napari_osvos.writing import check_output
 
 RANDOM = np.random.default_rng(0)
@@ -307,9 +308,9 @@ def test_a_disk_that_becomes_full_is_said_and_tidied(tmp_path: Path, ending: str
 
 def test_what_a_killed_process_left_is_no_hindrance(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
-    zarr.create_group(str(tmp_path / f".a.zarr.{os.getpid()}.partial"))
+    zarr.create_group(str(aside(tmp_path / "a.zarr", "partial")))
     write_labels(path, np.ones((1, 2, 2), np.uint8))
-    zarr.create_group(str(tmp_path / f".a.zarr.{os.getpid()}.old"))
+    zarr.create_group(str(aside(tmp_path / "a.zarr", "old")))
     write_labels(path, np.full((1, 2, 2), 2, np.uint8), overwrite=True)
     np.testing.assert_array_equal(read_labels(path), np.full((1, 2, 2), 2))
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.zarr"]
@@ -318,7 +319,7 @@ def test_what_a_killed_process_left_is_no_hindrance(tmp_path: Path) -> None:
 def test_what_was_moved_aside_by_a_killed_process_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
     write_labels(path, np.ones((1, 2, 2), np.uint8))
-    path.rename(tmp_path / f".a.zarr.{os.getpid()}.old")
+    path.rename(aside(tmp_path / "a.zarr", "old"))
     with pytest.raises(ValueError, match="came"):
         write_labels(path, iter([]), shape=(1, 2, 2))
     np.testing.assert_array_equal(read_labels(path), np.ones((1, 2, 2)))
@@ -327,10 +328,10 @@ def test_what_was_moved_aside_by_a_killed_process_comes_back(tmp_path: Path) -> 
 def test_a_stop_between_the_two_renames_keeps_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.zarr"
     write_labels(path, np.ones((1, 2, 2), np.uint8))
-    replace = os.replace
+    replace, partial = os.replace, aside(path, "partial")
 
     def stopped(source: Path, target: Path) -> None:
-        if source.name == f".a.zarr.{os.getpid()}.partial":
+        if source == partial:
             raise KeyboardInterrupt
         replace(source, target)
 

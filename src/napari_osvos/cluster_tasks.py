@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 KEPT = 4
 """Segmenters and open movies that a worker keeps for the next call."""
-_turn = threading.Lock()
+_turn, _keeping = threading.Lock(), threading.Lock()
 _kept: OrderedDict[Any, Any] = OrderedDict()
 loads: list[str] = []
 """Digest of each segmenter that this process has loaded, in order."""
@@ -129,7 +129,7 @@ def predict_into(
     with turn(terms) as device:
         began = time.perf_counter()
         clip, network = movie.open(), open_segmenter(segmenter, device)
-        frames_store = _keep(("store", store), lambda: FrameStore(store))
+        frames_store = FrameStore(store)  # not kept: another run may have begun another one there
         failures: dict[int, str] = {}
         try:
             predict_frames(network, clip, _missing(frames_store, frames), frames_store)
@@ -214,13 +214,14 @@ def _missing(store: FrameStore, frames: Sequence[int]) -> list[int]:
 
 
 def _keep(key: Any, make: Callable[[], K]) -> K:
-    if key not in _kept:
-        _kept[key] = make()
-    _kept.move_to_end(key)
-    while sum(kept[0] == key[0] for kept in _kept) > KEPT:
-        del _kept[next(kept for kept in _kept if kept[0] == key[0])]
-    found: K = _kept[key]
-    return found
+    with _keeping:  # whether a movie can be read is asked out of turn
+        if key not in _kept:
+            _kept[key] = make()
+        _kept.move_to_end(key)
+        while sum(kept[0] == key[0] for kept in _kept) > KEPT:
+            del _kept[next(kept for kept in _kept if kept[0] == key[0])]
+        found: K = _kept[key]
+        return found
 
 
 def _words_of(precision: torch.dtype) -> str:

@@ -9,7 +9,6 @@ import contextlib
 import json
 import logging
 import math
-import mmap
 import threading
 import weakref
 from collections.abc import Iterator
@@ -27,8 +26,6 @@ TIFF_ENDINGS = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk")
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm", ".ppm", ".pnm")
 # Key of this package's own metadata in the files it writes.
 METADATA_KEY = "napari_osvos"
-HUGE_BYTES = 2**26
-"""Of a part of a mapped file: from here on it is not kept mapped."""
 
 
 class UnreadableFileError(OSError):
@@ -136,24 +133,6 @@ def open_tiff(path: Path, *, labels: bool = False) -> OpenedFile:
             array = FileArray(_TiffPages(series, shape), path)
         weakref.finalize(array, closing.pop_all().close)  # the pages are read later
         return OpenedFile(array, axes, numbers)
-
-
-class _Mapped:
-    """A mapped array of which a huge part, once it is read, stays in memory no more than any other copy."""
-
-    def __init__(self, mapped: np.memmap[Any, Any]) -> None:
-        self._mapped = mapped
-        self.shape, self.dtype = mapped.shape, mapped.dtype
-
-    def __getitem__(self, index: Any) -> npt.NDArray[Any]:
-        part: npt.NDArray[Any] = self._mapped[index]
-        if part.nbytes < HUGE_BYTES:
-            return part
-        copied = np.array(part)
-        mapping: Any = self._mapped._mmap  # type: ignore[attr-defined]
-        if hasattr(mapping, "madvise"):  # pages that were read would count as memory of this process
-            mapping.madvise(mmap.MADV_DONTNEED)
-        return copied
 
 
 def _tiff_layout(series: Any, written: dict[str, Any], labels: bool) -> tuple[str, tuple[int, ...]]:

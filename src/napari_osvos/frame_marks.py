@@ -32,7 +32,7 @@ class FinishedFrame:
     n_objects : int
         Number of labels.
     checksum : int
-        CRC-32 of the labels.
+        CRC-32 of the labels, and of probabilities and uncertainties where there are any.
     """
 
     frame: int

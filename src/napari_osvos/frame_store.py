@@ -19,6 +19,7 @@ import numpy.typing as npt
 from napari_osvos.formats import METADATA_KEY
 from napari_osvos.frame_marks import MARKS, FinishedFrame, FrameMarks
 from napari_osvos.labels import FrameStack, Labels
+from napari_osvos.machine import aside
 from napari_osvos.ome_zarr import create_image
 from napari_osvos.writing import DISK_FULL, replacing_folder
 
@@ -179,7 +180,8 @@ class FrameStore:
         ValueError
             If there is no such frame, or something is missing or of another shape.
         OSError
-            If it cannot be written; with ``errno.ENOSPC`` if the disk is full.
+            If it cannot be written; with ``errno.ENOSPC`` if the disk is full. FileNotFoundError if the folder was
+            removed meanwhile, as by a client that wants no more.
         """
         if not 0 <= t < self.n_frames:
             raise ValueError(f"{self.path} has no frame at position {t}; it has {self.n_frames} frames.")
@@ -189,6 +191,7 @@ class FrameStore:
             if found != self.shape[1:]:
                 raise ValueError(f"The {name} of frame {t} are {found} pixels; frames are {self.shape[1:]}.")
         pixels = np.ascontiguousarray(labels, LABELS_DTYPE)
+        more = {name: np.ascontiguousarray(others[name], array.dtype) for name, array in self._others.items()}
         ids = np.unique(pixels)
         mark = FinishedFrame(
             frame=t,
@@ -197,11 +200,13 @@ class FrameStore:
             seconds=round(float(seconds), 4),
             largest=int(ids[-1]),
             n_objects=int(np.count_nonzero(ids)),
-            checksum=zlib.crc32(pixels.tobytes()),
+            checksum=_checksum(pixels, *more.values()),
         )
+        if not self._marks.folder.is_dir():  # zarr would make folders anew, and leave half a store behind
+            raise FileNotFoundError(f"There is no folder {self.path} any more; frame {t} was not written.")
         with _disk_full(f"frame {t} was written to {self.path}"):
             for name, array in self._others.items():
-                array[t] = np.asarray(others[name], array.dtype)
+                array[t] = more[name]
             self._labels[t] = pixels
             self._marks.add(mark)
 
@@ -272,7 +277,7 @@ class FrameStore:
         return Labels(FrameStack(self.labels, positions, self.shape[1:]), frame_numbers=numbers, name=name)
 
     def drop_damaged(self, progress: Callable[[int, int], object] | None = None) -> tuple[int, ...]:
-        """Take back every finished frame whose labels are not what was written, as after a power cut; return them.
+        """Take back every finished frame whose pixels are not what was written, as after a power cut; return them.
 
         Parameters
         ----------
@@ -290,15 +295,23 @@ class FrameStore:
 
     def _is_sound(self, t: int) -> bool:
         try:
-            return zlib.crc32(np.asarray(self._labels[t]).tobytes()) == self.about(t).checksum
+            return _checksum(*(array[t] for array in (self._labels, *self._others.values()))) == self.about(t).checksum
         except Exception:  # a damaged chunk, or a mark that is no JSON
             return False
 
     def remove(self) -> None:
         """Delete the folder: at once out of sight, then file by file."""
-        gone = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        gone = aside(self.path, "partial")
         os.replace(self.path, gone)
         shutil.rmtree(gone, ignore_errors=True)
+
+
+def _checksum(*parts: Any) -> int:
+    """Return the CRC-32 of arrays one after the other."""
+    value = 0
+    for part in parts:
+        value = zlib.crc32(np.ascontiguousarray(part).tobytes(), value)
+    return value
 
 
 def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:

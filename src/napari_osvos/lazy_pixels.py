@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
 import warnings
 import weakref
@@ -13,11 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+HUGE_BYTES = 2**26
+"""Of a part of a mapped file: from here on it is not kept mapped."""
+
 
 class MappedPixels:
     """A file that is mapped into memory.
 
-    Where such a file became shorter meanwhile, the system would end the process without a word.
+    Where such a file became shorter meanwhile, the system would end the process without a word. A huge part, once it is
+    read, stays in memory no more than any other copy.
 
     Parameters
     ----------
@@ -36,7 +41,14 @@ class MappedPixels:
     def __getitem__(self, index: Any) -> npt.NDArray[Any]:
         if os.fstat(self._file).st_size < self._end:
             raise OSError("it became shorter while it was read")
-        return np.asarray(self._mapped[index])
+        part = np.asarray(self._mapped[index])
+        if part.nbytes < HUGE_BYTES:
+            return part
+        copied = np.array(part)
+        mapping: Any = self._mapped._mmap  # type: ignore[attr-defined]
+        if hasattr(mapping, "madvise"):  # pages that were read would count as memory of this process
+            mapping.madvise(mmap.MADV_DONTNEED)
+        return copied
 
 
 class ZarrPixels:

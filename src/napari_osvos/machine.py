@@ -5,17 +5,22 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import hashlib
 import os
 import platform
 import re
 import shutil
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 LIBRARIES = ("torch", "numpy", "scikit-image", "scikit-learn", "tifffile", "zarr", "dask")
 """The libraries that can change a segmentation, named in every report."""
+ABANDONED = 24 * 3600.0
+"""Seconds after which what a process of another computer was writing, and has not touched since, is no more wanted."""
 
 
 def versions() -> dict[str, str]:
@@ -87,7 +92,8 @@ def check_space(path: str | Path, needed: int) -> None:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if free < needed:
-        reason = f"{path} needs {_size(needed)} of disk and {_size(free)} are free; free some space or write elsewhere."
+        wanted, left = size_in_words(needed), size_in_words(free)
+        reason = f"{path} needs {wanted} of disk and {left} are free; free some space or write elsewhere."
         raise OSError(errno.ENOSPC, reason)
 
 
@@ -99,7 +105,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = aside(path, "partial")
     try:
         yield partial
         os.replace(partial, path)
@@ -108,22 +114,34 @@ def replacing(path: str | Path) -> Iterator[Path]:
             partial.unlink()
 
 
+def aside(path: Path, state: str) -> Path:
+    """Return a name beside `path` that no other process uses, of this computer or of another that sees the folder.
+
+    Parameters
+    ----------
+    path : Path
+        What is to be written.
+    state : str
+        ``partial`` for what is to take its place, ``old`` for what it takes the place of.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}-{_host()}.{state}")
+
+
 def tidy(path: str | Path) -> None:
     """Clear away what processes that are no more left beside `path` when they were killed while they wrote it.
 
     What such a process had moved aside from `path`, and not replaced yet, comes back. A process of this number counts
-    as one of those: in containers all have the same.
+    as one of those: in containers all have the same. Of those of other computers nothing is known: what they left is
+    cleared away once nobody has touched it for a day.
     """
-    import psutil
-
     path = Path(path)
     if not path.parent.is_dir():
         return
     for entry in list(path.parent.iterdir()):
-        left = re.fullmatch(re.escape(f".{path.name}.") + r"([0-9]+)\.(partial|old)", entry.name)
-        if left is None or (int(left[1]) != os.getpid() and psutil.pid_exists(int(left[1]))):
+        left = re.fullmatch(re.escape(f".{path.name}.") + r"([0-9]+)-([0-9a-f]{8})\.(partial|old)", entry.name)
+        if left is None or (not _is_abandoned(entry) if left[2] != _host() else _is_of_another(int(left[1]))):
             continue
-        if left[2] == "old" and not path.exists():
+        if left[3] == "old" and not path.exists():
             os.replace(entry, path)
         elif entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
@@ -132,7 +150,38 @@ def tidy(path: str | Path) -> None:
                 entry.unlink()
 
 
-def _size(n_bytes: int) -> str:
+def is_running(pid: int) -> bool:
+    """Whether this computer runs a process of this number; one that has ended, and nobody has asked how, does not."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:  # of another user
+        return True
+
+
+def _is_of_another(pid: int) -> bool:
+    return pid != os.getpid() and is_running(pid)
+
+
+def _host() -> str:
+    """Return eight hexadecimal digits that stand for this computer, whose name may be too long for that of a file."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _is_abandoned(entry: Path) -> bool:
+    """Whether a file, or a folder with all that is in it, has not been changed for long."""
+    inside = (Path(folder, name) for folder, folders, files in os.walk(entry) for name in (*folders, *files))
+    try:
+        return all(time.time() - one.lstat().st_mtime > ABANDONED for one in (entry, *inside))
+    except OSError:  # somebody works on it
+        return False
+
+
+def size_in_words(n_bytes: int) -> str:
+    """Return a number of bytes as GB, MB or kB."""
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if n_bytes >= size:
             return f"{n_bytes / size:.1f} {unit}"

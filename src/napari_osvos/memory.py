@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from napari_osvos.config import NetworkConfig
-from napari_osvos.machine import release_memory
+from napari_osvos.machine import release_memory, size_in_words
 
 OUT_OF_MEMORY = (torch.OutOfMemoryError, RuntimeError, MemoryError)
 """What is raised; a RuntimeError may be something else, see `is_out_of_memory`."""
@@ -203,11 +203,6 @@ def _control_group_free() -> int | None:
         if group == root:
             break
     return min(left) if left else None
-
-
-def size_in_words(n_bytes: int) -> str:
-    """Return a number of bytes as GB or MB."""
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
 
 
 # -- where it runs out ------------------------------------------------------------------------------

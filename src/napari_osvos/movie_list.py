@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,6 +49,15 @@ def movies_in(paths: Sequence[str | Path]) -> tuple[Path, ...]:
             raise ValueError(f"The movie {path} is given twice.")
         seen[place] = path
     return tuple(natsorted(found, key=str))
+
+
+def bare_name(movie: Path) -> str:
+    """Return the name of a movie without what only tells its format."""
+    name = os.path.basename(os.path.abspath(movie))  # of a link its own name, whatever it leads to
+    for ending in (".ome.zarr", ".zarr", ".ome.tiff", ".ome.tif"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name if movie.is_dir() else movie.stem
 
 
 def _movies_at(path: Path) -> list[Path]:

@@ -41,7 +41,8 @@ class ConvBlock(nn.Sequential):
             layers.append(nn.BatchNorm2d(outputs))
         layers.append(nn.ReLU(inplace=True))
         super().__init__(*layers)
-        nn.init.kaiming_normal_(layers[0].weight, nonlinearity="relu")  # type: ignore[arg-type]
+        if not layers[0].weight.is_meta:  # there torch would import sympy for it, which takes seconds
+            nn.init.kaiming_normal_(layers[0].weight, nonlinearity="relu")  # type: ignore[arg-type]
         if not batch_norm:
             nn.init.zeros_(layers[0].bias)  # type: ignore[arg-type]
 

@@ -30,7 +30,7 @@ class Advance(Protocol):
     """Takes how far a job is."""
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Say that so many steps of so many are done."""
+        """Say that so many steps of so many are done, with a note such as the loss."""
 
 
 def predict_frames(

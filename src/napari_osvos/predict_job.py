@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_osvos import __version__
 from napari_osvos.frame_store import FrameStore
-from napari_osvos.unfinished import unfinished_path
+from napari_osvos.unfinished import is_unfinished, unfinished_path
 
 if TYPE_CHECKING:
     import torch
@@ -147,7 +147,8 @@ class PredictJob:
 def path_facts(path: str | Path) -> dict[str, Any]:
     """Return what tells a file or folder from another, or from what it was before, without reading it.
 
-    Its absolute path, the number of its files, their bytes, and the time of the newest in nanoseconds.
+    Its absolute path, the number of its files, their bytes, and the time of the newest in nanoseconds. What a run that
+    is not finished keeps in a folder does not count.
 
     Raises
     ------
@@ -157,7 +158,10 @@ def path_facts(path: str | Path) -> dict[str, Any]:
     path = Path(path).resolve()
     files = [path]
     if path.is_dir():
-        files = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+        files = []
+        for folder, folders, names in os.walk(path):
+            folders[:] = [name for name in folders if not is_unfinished(Path(folder, name))]
+            files += [Path(folder, name) for name in names]
     facts = [file.stat() for file in files]
     newest = max((fact.st_mtime_ns for fact in facts), default=0)
     return {"path": str(path), "files": len(files), "bytes": sum(fact.st_size for fact in facts), "newest": newest}

@@ -44,8 +44,8 @@ class FramePrediction:
     frame : int
         Position in the clip.
     labels : array
-        (Y, X) or (Z, Y, X) uint16; 0 is background. Of look-alike objects each has a number of its own, 1 to n in
-        this frame; distinct ones have the labels they were painted with.
+        (Y, X) or (Z, Y, X) uint16, or uint32 for labels above 65,535; 0 is background. Of look-alike objects each has a
+        number of its own, 1 to n in this frame; distinct ones have the labels they were painted with.
     probability : array
         The same shape, float32 in [0, 1]; float16 where a frame has more than 2**25 pixels.
     confidence : float
@@ -268,7 +268,7 @@ class Segmenter:
         return self.meaning.labels(planes, threshold, self.config.snap)
 
     def plane_labels(self, plane: np.ndarray, intensity: IntensityScale) -> tuple[np.ndarray, np.ndarray]:
-        """Return labels (Y, X) uint16 and probability of foreground (Y, X) float32 of one plane by itself."""
+        """Return labels, as of `FramePrediction`, and probability of foreground (Y, X) of one plane by itself."""
         maps = self.plane_maps(plane, intensity, self._wants_contours)
         return _compact(self.labels_of([maps])[0]), foreground_of(maps)
 
@@ -298,8 +298,9 @@ class Segmenter:
         """Return how many planes of a movie the network is to see at once."""
         if self.device.type in ONE_BY_ONE:
             return 1
-        size = zoomed(clip.plane_shape, self.zoom)
-        fit = int(self.config.tile**2 // (size[0] * size[1]))  # together they take no more than a tile would
+        size, shape = zoomed(clip.plane_shape, self.zoom), clip.plane_shape
+        # Together they take no more than a tile would; of frames that are made smaller, maps and pixels take most.
+        fit = self.config.tile**2 // max(size[0] * size[1], shape[0] * shape[1])
         return max(1, min(fit, self.shortage.batch or MOST_PLANES, MOST_PLANES))
 
     def _group_maps(self, clip: Clip, frames: Sequence[int]) -> Iterator[FrameMaps]:

@@ -232,11 +232,13 @@ class _Axis:
 
     def tiles(self, edge: int) -> Iterator[_Stretch]:
         """Yield the tiles along the axis."""
-        begins = range(0, self.padded, edge)
-        bounds = [round(begin * self.pixels / self.zoomed) for begin in begins] + [self.pixels]
-        for begin, first, last in zip(begins, bounds[:-1], bounds[1:], strict=True):
+        first_of = {begin: round(begin * self.pixels / self.zoomed) for begin in range(0, self.padded, edge)}
+        # Where frames are enlarged, what is left for the last tile may be less than a pixel: the one before takes it.
+        begins = [begin for begin, first in first_of.items() if first < self.pixels]
+        bounds = [first_of[begin] for begin in begins] + [self.pixels]
+        for begin, end, first, last in zip(begins, [*begins[1:], self.padded], bounds[:-1], bounds[1:], strict=True):
             back = Taps.bilinear(self.zoomed, self.pixels, np.arange(first, last))
-            own = slice(begin, min(self.padded, begin + edge))
+            own = slice(begin, end)
             core = slice(min(own.start, back.span.start), max(own.stop, back.span.stop))
             yield _Stretch(slice(first, last), own, core, back)
 

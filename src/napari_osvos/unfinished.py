@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from napari_osvos.machine import replacing
+from napari_osvos.machine import is_running, replacing
 
 RUN = "run.json"
 """File in the folder that says which process fills it, and what that writes in the end."""
+CLOCK_SECONDS = 5.0
+"""By so much two looks at when a process began may differ."""
 
 
 def unfinished_path(output: str | Path) -> Path:
@@ -38,26 +40,36 @@ def own_outputs(folder: str | Path) -> frozenset[Path]:
     return frozenset(Path(path) for path in _run(Path(folder)).get("outputs", ()))
 
 
+def check_unclaimed(folder: str | Path) -> None:
+    """Make sure that no other process of this computer fills the folder, before anything in it is touched.
+
+    Raises
+    ------
+    ValueError
+        If one does.
+    """
+    other = _run(Path(folder)).get("process")
+    if other is not None and _is_another(other):
+        raise ValueError(
+            f"{folder} is being filled by another run (process {other['pid']}); wait for it, or choose another output."
+        )
+
+
 def claim(folder: str | Path, outputs: Iterable[Path]) -> None:
     """Note that this process fills the folder, and what it will write in the end.
 
     Raises
     ------
     ValueError
-        If another process of this machine does.
+        As `check_unclaimed`.
     OSError
         If it cannot be written.
     """
-    folder, own = Path(folder), _this_process()
-    run = _run(folder)
-    other = run.get("process")
-    if other is not None and other != own and _is_alive(other):
-        raise ValueError(
-            f"{folder} is being filled by another run (process {other['pid']}); wait for it, or choose another output."
-        )
+    folder = Path(folder)
+    check_unclaimed(folder)
     written = sorted({str(path) for path in (*own_outputs(folder), *(path.resolve() for path in outputs))})
     with replacing(folder / RUN) as partial:
-        partial.write_text(json.dumps({"process": own, "outputs": written}, indent=1), encoding="utf-8")
+        partial.write_text(json.dumps({"process": _this_process(), "outputs": written}, indent=1), encoding="utf-8")
 
 
 def _run(folder: Path) -> dict[str, Any]:
@@ -73,12 +85,14 @@ def _this_process() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "began": psutil.Process().create_time()}
 
 
-def _is_alive(process: dict[str, Any]) -> bool:
-    """Whether a process of this machine is running; of those of others nothing is known."""
+def _is_another(process: dict[str, Any]) -> bool:
+    """Whether this is another process of this computer, and running; of those of other computers nothing is known."""
     import psutil
 
     try:
-        same_host = process["host"] == socket.gethostname()
-        return same_host and bool(psutil.Process(process["pid"]).create_time() == process["began"])
+        if process["host"] != socket.gethostname() or process["pid"] == os.getpid() or not is_running(process["pid"]):
+            return False
+        # When the clock is set, a process seems to have begun at another time.
+        return bool(abs(psutil.Process(process["pid"]).create_time() - process["began"]) < CLOCK_SECONDS)
     except (psutil.Error, KeyError, TypeError, ValueError):
         return False

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from napari_osvos.clip import checked_numbers
 from napari_osvos.formats import METADATA_KEY, is_zarr
 from napari_osvos.labels import Labels, checked_labels
-from napari_osvos.machine import check_space, replacing, tidy
+from napari_osvos.machine import aside, check_space, replacing, tidy
 from napari_osvos.ome_zarr import create_image
 
 # What deflate leaves of the pixels at most, by experience: labels are flat, probabilities are not.
@@ -283,7 +283,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     A process that was killed leaves its part behind, which the next one clears away, see `machine.tidy`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = (path.with_name(f".{path.name}.{os.getpid()}.{state}") for state in ("partial", "old"))
+    partial, old = aside(path, "partial"), aside(path, "old")
     tidy(path)
     try:
         yield partial

@@ -19,7 +19,6 @@ from napari_osvos.strip import StripScale, doubts
 COLOURS = "inferno"
 SUREST, LEAST_SURE = 0.12, 0.92
 TOP, BAR, BOTTOM = 8, 9, 8  # heights: of the arrow, the coloured bar, the marks
-NARROWEST_MARK = 5.0
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from napari_osvos.cli.fine_tune import add_options, fine_tune_one
 from napari_osvos.cli.options import Parser, settings_of
 from napari_osvos.cli.report import Report, check_outputs
 from napari_osvos.config import FineTuneConfig
+from napari_osvos.movie_list import bare_name
 
 if TYPE_CHECKING:
     from napari_osvos.cluster_tasks import Terms
@@ -146,7 +147,7 @@ def _movie(given: argparse.Namespace, parser: Parser, number: int, row: dict[str
         if not row.get(name):
             raise ValueError(f"{given.batch}, line {number}: {name} is empty.")
     movie = folder / row["movie"]
-    output = folder / row["output"] if row.get("output") else given.output.absolute() / f"{_stem(movie)}.osvos"
+    output = folder / row["output"] if row.get("output") else given.output.absolute() / f"{bare_name(movie)}.osvos"
     words = [str(movie), "--annotations", str(folder / row["annotations"]), "--output", str(output)]
     for name, value in row.items():
         if value and name not in (*_NEEDED, "output"):
@@ -161,14 +162,6 @@ def _movie(given: argparse.Namespace, parser: Parser, number: int, row: dict[str
         raise ValueError(f"{given.batch}, line {number}: {error}") from None
     one.json, one.quiet, one.force = None, True, True
     return one
-
-
-def _stem(movie: Path) -> str:
-    name = movie.name
-    for ending in (".ome.tiff", ".ome.tif", ".ome.zarr"):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return movie.stem
 
 
 def _check_different(path: Path, movies: Sequence[argparse.Namespace]) -> None:

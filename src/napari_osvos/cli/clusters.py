@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_osvos.cli.console import Advance, Console
+from napari_osvos.cli.console import Console
 from napari_osvos.cli.options import at_least
 from napari_osvos.cluster_link import ClusterChoice, connected
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from napari_osvos.clip import Clip
     from napari_osvos.cluster import ClusterSegmenter
     from napari_osvos.frame_store import FrameStore
+    from napari_osvos.pipeline import Advance
     from napari_osvos.predict_job import PredictJob
     from napari_osvos.segmenter import Segmenter
 
-_OPTIONS = ("workers", "dashboard", "tls_ca", "tls_cert", "tls_key")
+_GO_WITH = {"dashboard": "workers", "tls_ca": "scheduler", "tls_cert": "scheduler", "tls_key": "scheduler"}
 
 
 def add_cluster(parser: argparse.ArgumentParser) -> None:
@@ -46,13 +47,12 @@ def cluster_choice(given: argparse.Namespace) -> ClusterChoice | None:
     Raises
     ------
     ValueError, FileNotFoundError
-        As `ClusterChoice`, and if an option goes with none.
+        As `ClusterChoice`, and if an option goes with another kind of cluster.
     """
+    for name, wanted in _GO_WITH.items():
+        if getattr(given, name) and not getattr(given, wanted):
+            raise ValueError(f"--{name.replace('_', '-')} goes with --{wanted}; add it.")
     if not given.scheduler and not given.workers:
-        for name in _OPTIONS:
-            if getattr(given, name):
-                wanted = "--workers" if name == "dashboard" else "--scheduler"
-                raise ValueError(f"--{name.replace('_', '-')} goes with {wanted}; add it.")
         return None
     tls = {name: getattr(given, name) for name in ("tls_ca", "tls_cert", "tls_key")}
     return ClusterChoice(given.scheduler or "", given.workers or 0, given.threads, given.dashboard, **tls)

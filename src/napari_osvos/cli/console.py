@@ -7,16 +7,12 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from napari_osvos.command_line import PROGRAM as PROGRAM  # also for the verbs
 
-
-class Advance(Protocol):
-    """Takes how far a job is."""
-
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Say that so many steps of so many are done, with a note such as the loss."""
+if TYPE_CHECKING:
+    from napari_osvos.pipeline import Advance
 
 
 def duration(seconds: float) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_osvos.cli.console import PROGRAM, Advance, Console, duration
+from napari_osvos.cli.console import PROGRAM, Console, duration
 from napari_osvos.cli.options import add_machine, add_reporting, add_settings, at_least, names, settings_of
 from napari_osvos.cli.report import Report, check_outputs, write_json
 from napari_osvos.cli.stages import choose_device, load_start
 from napari_osvos.config import FineTuneConfig
+
+if TYPE_CHECKING:
+    from napari_osvos.pipeline import Advance
 
 _LOOKS = ("fluorescence", "phase", "dic")
 _EXAMPLES = f"""\

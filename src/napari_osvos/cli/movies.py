@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_osvos.cli.console import Advance, Console
+from napari_osvos.cli.console import Console
 from napari_osvos.cli.exports import scale_of
 from napari_osvos.cli.failures import DONE, FAILED, judge
 from napari_osvos.cli.outputs import LABEL_ENDINGS, check_label_outputs, job_of
@@ -27,6 +27,7 @@ from napari_osvos.writing import DISK_FULL
 
 if TYPE_CHECKING:
     from napari_osvos.frame_store import FrameStore
+    from napari_osvos.pipeline import Advance
     from napari_osvos.predict_job import PredictJob
     from napari_osvos.segmenter import Segmenter
 
@@ -124,7 +125,7 @@ def _command_lines(given: argparse.Namespace) -> Iterator[argparse.Namespace]:
         If two movies would be written under one name, or an option goes with one movie only.
     """
     from napari_osvos.exporting import export_beside
-    from napari_osvos.movie_list import movies_in
+    from napari_osvos.movie_list import bare_name, movies_in
 
     for option in ("probabilities", "uncertainty"):
         if getattr(given, option):
@@ -134,7 +135,7 @@ def _command_lines(given: argparse.Namespace) -> Iterator[argparse.Namespace]:
     if folder.resolve() in [path.resolve() for path in given.movies]:
         raise ValueError(f"-o {folder} is the folder of the movies, too; choose another one for the labels.")
     for movie in movies_in(given.movies):
-        name = _bare_name(movie)
+        name = bare_name(movie)
         other = taken.setdefault(name.casefold(), movie)  # names that differ by case alone are one on some disks
         if other is not movie:
             raise ValueError(
@@ -144,15 +145,6 @@ def _command_lines(given: argparse.Namespace) -> Iterator[argparse.Namespace]:
         exports = [export_beside(folder / name, kind) for kind in given.exports]
         own = {"movie": movie, "output": folder / (name + ending), "exports": exports, "json": None, "quiet": True}
         yield argparse.Namespace(**{**vars(given), **own})
-
-
-def _bare_name(movie: Path) -> str:
-    """Return the name of a movie without what only tells its format."""
-    name = movie.resolve().name
-    for ending in (".ome.zarr", ".zarr", ".ome.tiff", ".ome.tif"):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return name if movie.is_dir() else movie.stem
 
 
 def _look_at(movie: _Movie, summary: Summary) -> None:
@@ -190,9 +182,11 @@ def _digest(given: argparse.Namespace, identity: dict[str, Any]) -> str:
 def _remove_leftovers(job: PredictJob) -> None:
     """Remove the folder of unfinished frames of a movie that is done: the run was killed right before it did so."""
     from napari_osvos.frame_store import FrameStore
+    from napari_osvos.unfinished import check_unclaimed
 
     if job.unfinished.exists():
         with suppress(ValueError, OSError):
+            check_unclaimed(job.unfinished)
             FrameStore(job.unfinished).remove()
 
 

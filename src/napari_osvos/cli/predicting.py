@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_osvos.cli.console import Advance, Console
+from napari_osvos.cli.console import Console
 from napari_osvos.cli.exports import label_dtype, link_labels, write_exports
 from napari_osvos.cli.options import overwrites
 from napari_osvos.cli.paint import Paint, final_labels
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_osvos.clip import Clip
     from napari_osvos.frame_store import FrameStore
     from napari_osvos.labels import Labels
+    from napari_osvos.pipeline import Advance
     from napari_osvos.predict_job import PredictJob
     from napari_osvos.segmenter import Segmenter
     from napari_osvos.suggest import FrameReview

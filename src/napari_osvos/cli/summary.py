@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -53,7 +52,7 @@ class Summary:
     Parameters
     ----------
     path : Path
-        Rows that are there are kept, for movies that are not predicted this time.
+        Rows that are there are kept, for movies that are not predicted this time, or are by another process.
 
     Raises
     ------
@@ -63,27 +62,28 @@ class Summary:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: dict[str, SummaryRow] = {}
-        if path.is_file():
-            with open(path, newline="", encoding="utf-8") as stream:
-                table = csv.reader(stream)
-                if tuple(next(table, ())) != COLUMNS:
-                    raise ValueError(f"{path} is not a summary of napari-osvos; move it away, or choose another -o.")
-                for cells in table:
-                    if len(cells) == len(COLUMNS):
-                        row = SummaryRow(*cells)
-                        self.rows[row.output] = row
+        self.rows = self._read()
 
-    def is_done(self, output: Path, run: str, others: Iterable[Path] = ()) -> bool:
-        """Whether the run was done for the movie of this output, and its files are still there."""
+    def is_done(self, output: Path, run: str) -> bool:
+        """Whether the run was done for the movie of this output, and its labels are still there."""
         row = self.rows.get(output.name)
-        done = row is not None and row.status == DONE and row.run == run
-        return done and all(path.exists() for path in (output, *others))
+        return row is not None and row.status == DONE and row.run == run and output.exists()
 
     def add(self, row: SummaryRow) -> None:
         """Add a row, or replace that of the same output."""
+        self.rows |= self._read()  # another process may have added some
         self.rows[row.output] = row
         with replacing(self.path) as partial, open(partial, "w", newline="", encoding="utf-8") as stream:
             table = csv.writer(stream, lineterminator="\n")
             table.writerow(COLUMNS)
             table.writerows(astuple(row) for row in self.rows.values())
+
+    def _read(self) -> dict[str, SummaryRow]:
+        if not self.path.is_file():
+            return {}
+        with open(self.path, newline="", encoding="utf-8") as stream:
+            table = csv.reader(stream)
+            if tuple(next(table, ())) != COLUMNS:
+                raise ValueError(f"{self.path} is not a summary of napari-osvos; move it away, or choose another -o.")
+            rows = [SummaryRow(*cells) for cells in table if len(cells) == len(COLUMNS)]
+        return {row.output: row for row in rows}

@@ -50,8 +50,9 @@ def going_on(
     KeyboardInterrupt, OSError
         What ends the block, with a sentence on what is kept.
     """
-    from napari_osvos.unfinished import claim
+    from napari_osvos.unfinished import check_unclaimed, claim
 
+    check_unclaimed(job.unfinished)  # before --force deletes what another process is filling
     store = job.open_store(clip, overwrite=given.force)
     claim(store.path, outputs)
     if store.finished:

@@ -169,8 +169,8 @@ class FrameDone(Event):
     ----------
     frame : int
         Position in the clip.
-    labels : (Y, X) or (Z, Y, X) uint16 array
-        0 background, 1 foreground.
+    labels : (Y, X) or (Z, Y, X) array
+        As in `FramePrediction`.
     probability : array or None
         Of the same shape, as in `FramePrediction`; where the request asks for it.
     confidence : float

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_osvos.certainty import pixel_uncertainty
 from napari_osvos.clip import Clip
-from napari_osvos.segmenter import FramePrediction, Segmenter
+from napari_osvos.segmenter import MOST_PLANES, FramePrediction, Segmenter
 from napari_osvos.worker.cluster_filling import ClusterFilling, ClusterLost
 from napari_osvos.worker.controls import Controls, FillingStopped, nearest_frame
 from napari_osvos.worker.events import FrameDone, Noted
@@ -19,8 +19,8 @@ from napari_osvos.worker.remote_planes import RemotePlanes
 if TYPE_CHECKING:
     from napari_osvos.suggest import FrameReview
 
-PACE_FRAMES = 8
-"""Frames whose time tells how long the others will take."""
+PACE_FRAMES = 2 * MOST_PLANES
+"""Frames whose time tells how long the others will take: those that are predicted at once also come at once."""
 
 
 class Filling:
@@ -118,14 +118,13 @@ class Filling:
         yield from self.segmenter.iter_frames(self.clip, self._order())
 
     def _order(self) -> Iterator[int]:
-        asked: set[int] = set()  # a GPU predicts several frames before the first of them is done
-        while following := self.left - asked:
+        waiting = set(self.left)  # several are taken before the first of them is done
+        while waiting:
             self.controls.wait_while_paused()
             view = self.controls.wishes.frame
-            t = nearest_frame(following, view)
-            asked.add(t)
-            following = following - {t}
-            frames = [t, nearest_frame(following, view)] if following else [t]
+            t = nearest_frame(waiting, view)
+            waiting.discard(t)
+            frames = [t, nearest_frame(waiting, view)] if waiting else [t]
             depth = self.clip.depth
             self.planes.prefetch(p for frame in frames for p in range(frame * depth, (frame + 1) * depth))
             yield t
