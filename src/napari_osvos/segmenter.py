@@ -314,6 +314,7 @@ class Segmenter:
             part = slice(len(maps), len(maps) + self._batch(clip))
             pixels = [clip.plane(p) for p in planes[part]]
             maps += self._maps(pixels, intensity, self._wants_contours, None if seen is None else seen[part], fine)
+            del pixels  # a huge plane is not kept while its labels are made
         seconds = (time.perf_counter() - began) / len(frames)
         for i, t in enumerate(frames):
             own, maps = maps[: clip.depth], maps[clip.depth :]  # the caller uses them up
