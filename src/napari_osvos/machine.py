@@ -137,12 +137,14 @@ def tidy(path: str | Path) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         return
-    for entry in list(path.parent.iterdir()):
-        left = re.fullmatch(re.escape(f".{path.name}.") + r"([0-9]+)-([0-9a-f]{8})\.(partial|old)", entry.name)
+    start = f".{path.name}."
+    for name in [name for name in os.listdir(path.parent) if name.startswith(start)]:  # of perhaps thousands of outputs
+        entry, left = path.parent / name, re.fullmatch(r"([0-9]+)-([0-9a-f]{8})\.(partial|old)", name[len(start) :])
         if left is None or (not _is_abandoned(entry) if left[2] != _host() else _is_of_another(int(left[1]))):
             continue
         if left[3] == "old" and not path.exists():
-            os.replace(entry, path)
+            with contextlib.suppress(FileNotFoundError):  # another process was quicker
+                os.replace(entry, path)
         elif entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
         else:
