@@ -170,6 +170,7 @@ def test_what_was_learned_is_kept_whatever_becomes_of_the_first_frame(make_napar
 def test_pauses_and_applying_do_not_count_as_time_that_a_run_takes(make_napari_viewer: Any) -> None:
     _, panel, _ = training(make_napari_viewer)
     run = panel.control.run
+    run.filling_since -= 100
     before = run.filling_since
     panel.run.pause.click()
     run.paused_since -= 50
