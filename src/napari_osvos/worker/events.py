@@ -45,6 +45,8 @@ class EngineReady(Event):
         The command that would bring the GPU in; empty where none would.
     start_seconds : float
         From starting the process until now.
+    precision : str
+        ``float32`` or ``bfloat16``, whichever was found faster on the CPU; empty on a GPU.
     """
 
     device: str
@@ -53,6 +55,7 @@ class EngineReady(Event):
     why_not_gpu: str
     remedy: str
     start_seconds: float
+    precision: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from napari_osvos.worker.events import Calibrated, Cancelled, EngineDied, Engine
 from napari_osvos.worker.packing import unpack_event
 from napari_osvos.worker.serving import Run
 
+PRECISION = "NAPARI_OSVOS_PRECISION"
 LAST_EVENTS = ("Finished", "Failed", "Cancelled")
 
 
@@ -49,6 +51,7 @@ class Supervisor:
         self.is_ready = False
         self.log: list[str] = []
         self._events, self._environment = events, environment
+        self._kept: dict[str, str] = {}  # what the next process is to have of the first
         self._machine: tuple[str, int | None] = ("auto", None)  # device and threads whose speed is wanted
         self._measured: tuple[str, int | None] | None = None
         self._is_measuring = self._is_closed = False
@@ -61,7 +64,8 @@ class Supervisor:
             if self.connection is not None and not self.connection.is_alive:
                 self._note_end(self.connection)  # which is about to be called anyhow
             if self.connection is None:
-                self.connection = Connection(self._environment, self._hear, self._note_end)
+                kept = {} if PRECISION in os.environ else self._kept
+                self.connection = Connection({**kept, **self._environment}, self._hear, self._note_end)
                 self.connection.send("engine.report_ready(task)", on_main_thread=True)
 
     def begin(self, run: Run) -> None:
@@ -154,6 +158,8 @@ class Supervisor:
     def _hear_of_engine(self, event: Event, seconds: float) -> None:
         if isinstance(event, EngineReady):
             event = dataclasses.replace(event, start_seconds=seconds)
+            if event.precision:  # on a busy machine another process may measure otherwise, and its labels would differ
+                self._kept = {PRECISION: event.precision}
             self.is_ready = True
         elif isinstance(event, Calibrated):
             self._measured, self._is_measuring = (event.device, event.threads), False
