@@ -6,9 +6,9 @@ writes a CSV file with a line for each repeat, and a summary in Markdown beside 
 taken again: stop it whenever you like. Leave the machine alone while it runs. ``--quick`` shows in minutes that it
 works.
 
-Measured are `balanced` and `fast` through the engine that the panel uses (from `run()` to the first preview, to the end of
-learning, to the last frame), the random forest, and OSVOS as published on VGG16. Of the published 500 updates only some
-are made, and the first ten of the frames are predicted: the seconds are extrapolated from them, and there is no J,
+Measured are `balanced` and `fast` through the engine that the panel uses (from `run()` to the first preview, to the end
+of learning, to the last frame), the random forest, and OSVOS as published on VGG16. Of the published 500 updates only
+some are made, and the first ten of the frames are predicted: the seconds are extrapolated from them, and there is no J,
 unless ``--published-steps 500``. Where there is a GPU, the network is timed by itself, too.
 """
 
@@ -223,7 +223,8 @@ def summary(points: Points) -> str:
     lines = ["# Speed", "", *told_machines(points.rows)]
     for frames, edge, device in dict.fromkeys((r["frames"], r["edge"], r["device"]) for r in points.rows):
         own = points.there(frames=frames, edge=edge, device=device)
-        timed = {what: [r for r in own if r["what"] == what and r["movie_s"]] for what in (OURS, FAST, FOREST, PUBLISHED)}
+        methods = (OURS, FAST, FOREST, PUBLISHED)
+        timed = {what: [r for r in own if r["what"] == what and r["movie_s"]] for what in methods}
         reference = _median(timed[OURS], "movie_s")
         rows: list[list[object]] = []
         for what, of in timed.items():
