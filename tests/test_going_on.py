@@ -217,13 +217,19 @@ def test_a_run_that_finished_nothing_leaves_nothing(
     assert sorted(toy.folder.iterdir()) == before
 
 
-def test_other_settings_or_another_movie_are_not_mixed(
-    look_alike: Path, toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def _broken_off(look_alike: Path, toy: ToyFiles, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the words of a run that has failed at its third frame."""
     words = ["predict", str(look_alike), str(toy.movie), "-o", str(toy.folder / "labels.tif"), "--quiet"]
     with monkeypatch.context() as broken:
         _break_at(2, broken)
         assert main(words) == 1
+    return words
+
+
+def test_other_settings_or_another_movie_are_not_mixed(
+    look_alike: Path, toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = _broken_off(look_alike, toy, monkeypatch)
     capsys.readouterr()
     shutil.copy(toy.movie, toy.folder / "other.tif")
     for changed, what in (
@@ -242,10 +248,7 @@ def test_other_settings_or_another_movie_are_not_mixed(
 def test_what_another_process_is_filling_is_not_deleted_by_force(
     look_alike: Path, toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["predict", str(look_alike), str(toy.movie), "-o", str(toy.folder / "labels.tif"), "--quiet"]
-    with monkeypatch.context() as broken:
-        _break_at(2, broken)
-        assert main(words) == 1
+    words = _broken_off(look_alike, toy, monkeypatch)
     capsys.readouterr()
     store = FrameStore(toy.folder / "unfinished-labels.tif.zarr")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
@@ -262,10 +265,7 @@ def test_what_another_process_is_filling_is_not_deleted_by_force(
 def test_what_was_there_before_is_not_overwritten_by_going_on(
     look_alike: Path, toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["predict", str(look_alike), str(toy.movie), "-o", str(toy.folder / "labels.tif"), "--quiet"]
-    with monkeypatch.context() as broken:
-        _break_at(2, broken)
-        assert main(words) == 1
+    words = _broken_off(look_alike, toy, monkeypatch)
     capsys.readouterr()
     (toy.folder / "cells.csv").write_text("precious")
     assert main([*words, "--export", str(toy.folder / "cells.csv")]) == 2  # no output of the run that was broken off

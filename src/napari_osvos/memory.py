@@ -245,8 +245,13 @@ class Shortage:
             self._told.add(kind)
             self.tell(sentence)
 
-    def smaller_batch(self, error: BaseException, planes: int, device: torch.device) -> None:
-        """Give up so many planes at once.
+    def smaller(self, error: BaseException, planes: int, tile: int, device: torch.device) -> bool:
+        """Give up so many planes at once or, of one plane, tiles of this edge.
+
+        Returns
+        -------
+        bool
+            False for one plane in tiles as small as is sensible: nothing is given up then.
 
         Raises
         ------
@@ -255,19 +260,10 @@ class Shortage:
         """
         if not is_out_of_memory(error):
             raise error
-        self.batch = min(self.batch or planes, planes) // 2 or 1
-        self.say("planes", f"{_place(device)} ran short of memory: going on with fewer frames at once.")
-
-    def smaller_tile(self, error: BaseException, tile: int, device: torch.device) -> bool:
-        """Give up tiles of this edge; return False where they are as small as is sensible.
-
-        Raises
-        ------
-        BaseException
-            The error itself, if it is about something else.
-        """
-        if not is_out_of_memory(error):
-            raise error
+        if planes > 1:
+            self.batch = min(self.batch or planes, planes) // 2
+            self.say("planes", f"{_place(device)} ran short of memory: going on with fewer frames at once.")
+            return True
         if tile // 2 < SMALLEST_TILE:
             return False
         self.tile = tile // 2

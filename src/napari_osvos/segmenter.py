@@ -216,9 +216,7 @@ class Segmenter:
                     free_memory()  # for the labels, which need as much
                 return maps
             except OUT_OF_MEMORY as error:
-                if len(planes) > 1:
-                    self.shortage.smaller_batch(error, len(planes), self.device)
-                elif not self.shortage.smaller_tile(error, tile, self.device):
+                if not self.shortage.smaller(error, len(planes), tile, self.device):
                     self.shortage.to_cpu(error, self.device)
                     self.device = torch.device("cpu")
                     self.net.to(self.device)
