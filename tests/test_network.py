@@ -102,6 +102,28 @@ def test_upsampling_is_that_of_the_fixed_transposed_convolutions() -> None:
         torch.testing.assert_close(F.interpolate(side, scale_factor=stride, mode="bilinear"), published)
 
 
+# -- one channel for three ------------------------------------------------------------------------
+
+
+@each_network
+@pytest.mark.parametrize("intensities", ["robust", "imagenet-v1"])
+def test_one_channel_stands_for_three_alike(config: NetworkConfig, intensities: str) -> None:
+    net = _network(config.replace(intensities=intensities)).double()
+    grey = _noise(2, 1, 37, 50).double()
+    gradients = []
+    for x in (grey, grey.expand(-1, 3, -1, -1)):
+        net.zero_grad()
+        logits = net(x)
+        logits.square().sum().backward()
+        gradients.append([p.grad.clone() for p in net.parameters() if p.grad is not None])
+        if len(gradients) == 1:
+            alone = logits.detach()
+    torch.testing.assert_close(alone, logits.detach())
+    assert len(gradients[0]) == len(gradients[1])
+    for one, three in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, three)
+
+
 # -- sizes ---------------------------------------------------------------------------------------
 
 

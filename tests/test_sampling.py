@@ -298,7 +298,7 @@ def _parts(batch: Batch) -> list[torch.Tensor]:
 
 def test_a_batch_has_the_shapes_and_dtypes_it_says() -> None:
     batch = draw_batch([_source(_square())], 5, 16, AugmentConfig(), _rng())
-    assert batch.x.shape == (5, 3, 16, 16)
+    assert batch.x.shape == (5, 1, 16, 16)
     assert batch.x.is_contiguous(memory_format=torch.channels_last)
     assert all(t.shape == (5, 16, 16) for t in (batch.mask, batch.contour, batch.known))
     assert batch.positive_share.shape == (5, 1, 1)
@@ -387,9 +387,10 @@ def _grey_and_colour() -> tuple[Source, Source]:
 def test_one_channel_makes_the_batch_that_three_alike_make() -> None:
     varied = AugmentConfig.strong().replace(composite=0.5)
     grey, colour = (draw_batch([source], 4, 24, varied, _rng()) for source in _grey_and_colour())
-    assert grey.x.shape == (4, 3, 24, 24)
+    assert grey.x.shape == (4, 1, 24, 24)
     for name, part in grey.tensors().items():
-        torch.testing.assert_close(part, colour.tensors()[name], rtol=1e-4, atol=1e-5)
+        three_alike = part.expand(-1, 3, -1, -1) if name == "x" else part
+        torch.testing.assert_close(three_alike, colour.tensors()[name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

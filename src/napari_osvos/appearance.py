@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 MOST_TOKENS = 2048
-"""Features that are remembered, and as many of a frame that are compared with them."""
-
-
+"""Features of the annotated frames that are remembered."""
+FRAME_TOKENS = 1024
+"""Features of a frame that are compared with them: their mean distance needs no more."""
 QUIET = 0.1
 """Smallest spread of a channel, as a share of the mean spread of all."""
 
@@ -100,7 +100,7 @@ class Appearance:
         float
             Logarithm of the mean distance to the nearest token, relative to `usual`.
         """
-        tokens = _draw(torch.cat([part.T for part in features]), MOST_TOKENS, seed) / self.spread
+        tokens = _draw(torch.cat([part.T for part in features]), FRAME_TOKENS, seed) / self.spread
         return math.log(max(_distance(tokens, self.tokens), 1e-6) / self.usual)
 
 
@@ -149,6 +149,6 @@ def _draw(tokens: Tensor, most: int, seed: int) -> Tensor:
 def _distance(tokens: Tensor, others: Tensor) -> float:
     """Return the mean distance from each token to the nearest of the others."""
     # (a - b)^2 = a^2 + b^2 - 2 a b, a product of matrices, is many times quicker than the differences
-    products = torch.addmm(others.square().sum(1)[None], tokens, others.T, alpha=-2)
+    products = torch.mm(tokens, others.T).mul_(-2).add_(others.square().sum(1))
     nearest = (products.amin(1) + tokens.square().sum(1)).clamp_min(0).sqrt()
     return float(nearest.mean()) / math.sqrt(tokens.shape[1])

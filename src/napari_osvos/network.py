@@ -32,11 +32,23 @@ _FEATURES_MEAN = (123.68, 116.779, 103.939)
 _V1_MEAN, _V1_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+class EntryConvolution(nn.Conv2d):
+    """Convolution of three channels of intensities; it takes one for three alike, with a third of the work."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what the convolution gives; the input has its channels or a third of them."""
+        if input.shape[1] == self.in_channels:
+            return super().forward(input)
+        weight = self.weight.unflatten(1, (3, -1)).sum(1).contiguous(memory_format=torch.channels_last)
+        return F.conv2d(input, weight, self.bias, self.stride, self.padding)
+
+
 class ConvBlock(nn.Sequential):
     """3 x 3 convolution and ReLU, with BatchNorm between them while a parent is trained."""
 
-    def __init__(self, inputs: int, outputs: int, batch_norm: bool) -> None:
-        layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=not batch_norm)]
+    def __init__(self, inputs: int, outputs: int, batch_norm: bool, entry: bool = False) -> None:
+        convolution = EntryConvolution if entry else nn.Conv2d
+        layers: list[nn.Module] = [convolution(inputs, outputs, 3, padding=1, bias=not batch_norm)]
         if batch_norm:
             layers.append(nn.BatchNorm2d(outputs))
         layers.append(nn.ReLU(inplace=True))
@@ -50,7 +62,8 @@ class ConvBlock(nn.Sequential):
         """Return the block without BatchNorm that computes what this one computes in evaluation."""
         convolution = self[0]
         assert isinstance(convolution, nn.Conv2d)
-        block = ConvBlock(convolution.in_channels, convolution.out_channels, batch_norm=False)
+        entry = isinstance(convolution, EntryConvolution)
+        block = ConvBlock(convolution.in_channels, convolution.out_channels, batch_norm=False, entry=entry)
         if isinstance(self[1], nn.BatchNorm2d):
             fused = nn.utils.fuse_conv_bn_eval(convolution.eval(), self[1].eval())
             block[0].load_state_dict(fused.state_dict())
@@ -83,10 +96,10 @@ class OSVOSNet(nn.Module):
         self.batch_norm = batch_norm
         channels = 12 if config.stem == "unshuffle" else 3
         self.stages = nn.ModuleList()
-        for width, count in zip(config.widths, config.convolutions, strict=True):
+        for stage, (width, count) in enumerate(zip(config.widths, config.convolutions, strict=True)):
             blocks = []
-            for _ in range(count):
-                blocks.append(ConvBlock(channels, width, batch_norm))
+            for k in range(count):
+                blocks.append(ConvBlock(channels, width, batch_norm, entry=stage == k == 0))
                 channels = width
             self.stages.append(nn.Sequential(*blocks))
         sides = config.widths[config.first_side :]
@@ -143,7 +156,8 @@ class OSVOSNet(nn.Module):
         Parameters
         ----------
         x : Tensor
-            (N, 3, H, W), as `pad` returns it; normalised intensities (see `napari_osvos.intensity`).
+            (N, 3, H, W), as `pad` returns it; normalised intensities (see `napari_osvos.intensity`). (N, 1, H, W)
+            stands for three channels alike.
 
         Returns
         -------
@@ -154,7 +168,7 @@ class OSVOSNet(nn.Module):
         # Sorting pixels is quicker within channels_last, and the quicker the fewer bytes they have.
         x = x.to(fast_dtype(x)).contiguous(memory_format=torch.channels_last)
         if self.config.stem == "unshuffle":
-            x = F.pixel_unshuffle(x, 2)  # (N, 12, H/2, W/2)
+            x = F.pixel_unshuffle(x, 2)  # (N, 12 or, of one channel, 4, H/2, W/2)
         x = x.contiguous(memory_format=torch.channels_last)
         features = []
         for i, stage in enumerate(self.stages):
@@ -227,7 +241,7 @@ class OSVOSNet(nn.Module):
         Parameters
         ----------
         x : Tensor
-            (N, 3, H, W) float, any H and W; normalised intensities.
+            (N, 3, H, W) float, any H and W; normalised intensities. (N, 1, H, W) stands for three channels alike.
 
         Returns
         -------

@@ -32,7 +32,7 @@ class Batch:
     Attributes
     ----------
     x : Tensor
-        (N, 3, S, S) float32, normalised intensities.
+        (N, 3, S, S) float32, normalised intensities; (N, 1, S, S) where all images are grey.
     mask, contour, known : Tensor
         (N, S, S) float32 in [0, 1].
     positive_share : Tensor
@@ -324,7 +324,7 @@ def draw_batch(
     if augment.composite:
         x, targets = paste_objects(x, targets, augment, rng)
     if all(sources[i].grey for i in picks):
-        x = vary_intensities(x[:, :1], augment, rng).expand(-1, 3, -1, -1)
+        x = vary_intensities(x[:, :1], augment, rng)  # the network takes one for three alike
     else:
         x = vary_intensities(x, augment, rng)
     share = torch.tensor([sources[i].positive_share for i in picks], dtype=torch.float32).view(-1, 1, 1)

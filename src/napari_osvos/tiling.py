@@ -119,7 +119,8 @@ def tile_edge(net: OSVOSNet, tile: int) -> int:
 def _on_device(raw: Tensor, intensity: IntensityScale, device: torch.device) -> Tensor:
     if raw.dtype != torch.float64:  # which Apple's GPU does not have
         raw = to_device(raw, device)
-    return intensity.normalise(raw)[None].to(device)  # (1, 3, Y, X)
+    z = intensity.normalise(raw)[None].to(device)
+    return z[:, :1] if len(raw) == 1 else z  # (1, 1 or 3, Y, X): the network takes one channel for three alike
 
 
 def _run(
@@ -321,16 +322,15 @@ class _Tiles:
         return (slice(length - end, length - begin) if turned else slice(begin, end)), core
 
     def _input(self, rows: slice, columns: slice) -> Tensor:
-        """Return the network input (1, 3, h, w) of a part of the padded plane."""
+        """Return the network input (1, 1 or 3, h, w) of a part of the padded plane."""
         down, across = self.axes[0].forth(rows), self.axes[1].forth(columns)
-        x = torch.empty(1, 3, len(down.places), len(across.places), device=self.device)
+        channels = 1 if self.plane.shape[-1] == 1 else 3
+        x = torch.empty(1, channels, len(down.places), len(across.places), device=self.device)
         span = across.span
         for part in _strips(len(down.places), self.axes[0].pixels / self.axes[0].zoomed * (span.stop - span.start)):
             taps = down.part(part)
             raw = raw_tensor(self.plane[taps.span, span])
-            z = _on_device(raw, self.intensity, self.device)
-            grey = z[:, :1] if len(raw) == 1 else z  # one channel is repeated
-            x[:, :, part] = resample(grey, taps, across)
+            x[:, :, part] = resample(_on_device(raw, self.intensity, self.device), taps, across)
         return x
 
     def _rescaled_back(self, found: Tensor, down: _Stretch, across: _Stretch) -> Iterator[tuple[slice, slice, Tensor]]:
