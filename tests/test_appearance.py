@@ -13,7 +13,8 @@ from toy_clip import VARIED, quick, tiny_parent, toy_clip
 from napari_osvos.appearance import MOST_TOKENS, Appearance, grid_tokens
 from napari_osvos.checkpoint import load_tensors, save_tensors
 from napari_osvos.finetune import FineTuner
-from napari_osvos.segmenter import Segmenter, movie_intensity
+from napari_osvos.intensity import movie_intensity
+from napari_osvos.segmenter import Segmenter
 
 
 def test_distances_count_in_spreads_of_the_annotated_frames() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -24,6 +25,25 @@ def test_parts_within_parts_add_up() -> None:
     assert watch.of("read") >= 0.02
     assert watch.of("adapt") + watch.of("read") <= total
     assert watch.of("predict") == 0
+
+
+def test_parts_of_several_threads_are_all_counted() -> None:
+    watch, both = Stopwatch(), threading.Barrier(3)
+
+    def work() -> None:
+        with watch.part("post"):
+            both.wait()
+            time.sleep(0.02)
+
+    others = [threading.Thread(target=work) for _ in range(2)]
+    with watch.part("predict"):
+        for other in others:
+            other.start()
+        both.wait()
+        for other in others:
+            other.join()
+    assert watch.of("post") >= 0.04
+    assert watch.of("predict") >= 0.02
 
 
 @pytest.mark.parametrize(("shape", "axes"), [((3, 5, 7), None), ((3, 2, 5, 7), "TZYX"), ((3, 5, 7, 3), "TYXS")])

@@ -17,10 +17,11 @@ from napari_osvos.clip import Clip
 from napari_osvos.config import AugmentConfig, FineTuneConfig, NetworkConfig
 from napari_osvos.expected_accuracy import PaintFit
 from napari_osvos.finetune import FineTuner
+from napari_osvos.intensity import movie_intensity
 from napari_osvos.output_fitting import LookBack, look_back
 from napari_osvos.painted_plane import PaintedPlane
 from napari_osvos.parent import ParentNetwork
-from napari_osvos.segmenter import Segmenter, movie_intensity
+from napari_osvos.segmenter import Segmenter
 
 
 def _tuner(start: ParentNetwork | Segmenter | None = None, **changes: Any) -> FineTuner:
@@ -219,9 +220,18 @@ def test_the_paint_sets_the_scale() -> None:
     clip, annotations, _ = toy_clip()  # a disc of some 16 pixels
     zooms = {}
     for diameter, largest in ((16.0, 4.0), (32.0, 4.0), (500.0, 3.0), (4.0, 4.0)):
-        tuner = _tuner(steps=1, object_diameter=diameter, largest_zoom=largest)
+        tuner = _tuner(steps=1, object_diameter=diameter, enlarged_diameter=diameter, largest_zoom=largest)
         zooms[diameter] = tuner.fit(clip, annotations).zoom
     assert zooms == pytest.approx({16.0: 1.0, 32.0: 2.0, 500.0: 3.0, 4.0: 0.25}, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("diameter", "zoom"),
+    [(0.1, 2.0), (10.0, 2.0), (22.0, 2.0), (31.0, 44 / 31), (50.0, 1.0), (128.0, 0.5), (9e9, 1 / 16)],
+)
+def test_objects_of_a_fitting_size_are_left_as_they_are(diameter: float, zoom: float) -> None:
+    assert FineTuneConfig().zoom(diameter) == pytest.approx(zoom)
+    assert FineTuneConfig(quality="published").zoom(diameter) == 1.0
 
 
 # -- qualities -------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import sys
 import threading
 import tracemalloc
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,14 @@ import torch
 from toy_clip import quick, tiny_parent, toy_clip, toy_frames
 from toy_files import QUICK, ToyFiles, write_cells, write_toy_files
 
-from napari_osvos import Clip, FineTuner, Segmenter, frame_marks, pipeline, read_clip, read_labels
+from napari_osvos import Clip, FineTuner, Segmenter, frame_marks, parallel_frames, pipeline, read_clip, read_labels
 from napari_osvos import segmenter as segmenter_module
 from napari_osvos.cli import main, segment
 from napari_osvos.frame_store import FrameStore
+from napari_osvos.intensity import movie_intensity
 from napari_osvos.labelling import PlaneMaps
 from napari_osvos.pipeline import MOST_PLANES, predict_frames
+from napari_osvos.segmenter import FrameMaps
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +180,7 @@ def test_reading_that_ends_early_keeps_what_is_finished(
     said = capsys.readouterr().err
     assert "4 of 6 frames were finished, in unfinished-labels.tif.zarr; the same command goes on from there." in said
     assert f"error: {toy.movie} is cut short." in said
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("read", "labels"))]
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("read", "labels", "frames"))]
     assert main(words) == 0
     assert "Going on: 4 of 6 frames were finished." in capsys.readouterr().err
     expected = Segmenter.load(look_alike).predict(Clip(tifffile.imread(toy.movie)))
@@ -276,12 +279,25 @@ def test_what_was_there_before_is_not_overwritten_by_going_on(
 # -- the pipeline ----------------------------------------------------------------------------
 
 
+@pytest.fixture(params=["in one thread", "labels behind the network", "frames side by side"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Each way in which frames are predicted."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if request.param == "in one thread" else 2)
+    if request.param == "labels behind the network":
+        monkeypatch.setattr(segmenter_module, "LANE_PIXELS", 0)
+    yield request.param
+    torch.set_num_threads(threads)
+
+
 def _store(folder: Path, clip: Clip, **more: bool) -> FrameStore:
     return FrameStore.open(folder / "unfinished-x.zarr", shape=clip.labels_shape, identity={}, **more)
 
 
 @pytest.mark.parametrize("depth", [None, 3])
-def test_labels_are_those_of_the_frames_one_by_one(look_alike: Path, tmp_path: Path, depth: int | None) -> None:
+def test_labels_are_those_of_the_frames_one_by_one(
+    look_alike: Path, tmp_path: Path, depth: int | None, way: str
+) -> None:
     frames, _ = toy_frames(6)
     clip = Clip(frames if depth is None else frames.reshape(2, depth, 40, 56), "TYX" if depth is None else "TZYX")
     segmenter, told = Segmenter.load(look_alike), []
@@ -291,7 +307,8 @@ def test_labels_are_those_of_the_frames_one_by_one(look_alike: Path, tmp_path: P
     assert store.finished == tuple(sorted(order))
     assert told == [(k, len(order)) for k in range(1, len(order) + 1)]
     assert np.count_nonzero(store.labels(0))
-    for prediction in segmenter.iter_frames(clip, order):
+    for maps in segmenter.iter_maps(clip, order):
+        prediction = segmenter.frame_prediction(maps)
         t = prediction.frame
         np.testing.assert_array_equal(store.labels(t), prediction.labels)
         np.testing.assert_array_equal(store.probability(t), prediction.probability)
@@ -322,12 +339,14 @@ def test_a_frame_of_nothing_but_nan_is_told_and_the_others_are_labelled(look_ali
     assert [bool(store.labels(t).any()) for t in range(4)] == [True, False, True, True]
 
 
-def test_reading_is_only_so_far_ahead(look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_is_only_so_far_ahead(
+    look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
     movie, segmenter, ahead = _Counting(30), Segmenter.load(look_alike), []
     clip = Clip(movie)
     finished, predict = 0, Segmenter.frame_prediction
 
-    def slowly(self: Segmenter, maps: pipeline.FrameMaps) -> object:
+    def slowly(self: Segmenter, maps: FrameMaps) -> object:
         nonlocal finished
         ahead.append(movie.read - 16 - finished)  # 16 of them for the intensities
         finished += 1
@@ -340,11 +359,13 @@ def test_reading_is_only_so_far_ahead(look_alike: Path, tmp_path: Path, monkeypa
 
 
 def test_frames_that_are_too_large_to_wait_are_finished_one_by_one(
-    look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
+    if way == "frames side by side":
+        monkeypatch.setattr(Segmenter, "frames_at_once", lambda self, clip: 1)  # as for those that are too large
     movie = _Counting(6)
     clip = Clip(movie)
-    monkeypatch.setattr(pipeline, "MAPS_BYTES", 1)
+    monkeypatch.setattr(parallel_frames, "MAPS_BYTES", 1)
     monkeypatch.setattr(pipeline, "READ_BYTES", 1)
     store, maps_of, frames = _store(tmp_path, clip), segmenter_module.plane_maps, itertools.count()
 
@@ -361,7 +382,7 @@ def test_frames_that_are_too_large_to_wait_are_finished_one_by_one(
 
 
 def test_memory_does_not_grow_with_the_number_of_frames(
-    look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     segmenter, half = Segmenter.load(look_alike), np.zeros((1, 256, 256), np.float32)
     segmenter.appearance = None
@@ -391,7 +412,13 @@ def test_memory_does_not_grow_with_the_number_of_frames(
     ids=["network", "ctrl-c", "labels"],
 )
 def test_an_error_ends_all_threads_and_arrives(
-    look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str, error: BaseException
+    look_alike: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+    owner: object,
+    name: str,
+    error: BaseException,
 ) -> None:
     clip, segmenter = Clip(_Counting(1000)), Segmenter.load(look_alike)
     store, real, calls = _store(tmp_path, clip), getattr(owner, name), []
@@ -407,10 +434,12 @@ def test_an_error_ends_all_threads_and_arrives(
         predict_frames(segmenter, clip, range(1000), store)
     assert caught.value is error
     assert (1 if isinstance(error, KeyboardInterrupt) else 4) <= len(store.finished) < 10
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("read", "labels"))]
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("read", "labels", "frames"))]
 
 
-def test_warnings_of_threads_arrive(look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_of_threads_arrive(
+    look_alike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
     clip, segmenter, labels_of = Clip(_Counting(3)), Segmenter.load(look_alike), Segmenter.labels_of
 
     def warning(self: Segmenter, planes: object) -> np.ndarray:
@@ -422,3 +451,51 @@ def test_warnings_of_threads_arrive(look_alike: Path, tmp_path: Path, monkeypatc
     with pytest.warns(UserWarning, match="odd objects"):
         predict_frames(segmenter, clip, range(3), _store(tmp_path, clip))
     assert torch.get_num_threads() == threads
+
+
+def test_frames_side_by_side_share_the_threads_out(look_alike: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, segmenter, threads = Clip(_Counting(40)), Segmenter.load(look_alike, "cpu"), torch.get_num_threads()
+    inside, real = [], Segmenter.frame_prediction
+
+    def watched(self: Segmenter, maps: FrameMaps) -> object:
+        inside.append((threading.current_thread().name, torch.get_num_threads()))
+        return real(self, maps)
+
+    monkeypatch.setattr(Segmenter, "frame_prediction", watched)
+    monkeypatch.setattr(segmenter_module, "MOST_LANES", 2)
+    torch.set_num_threads(4)
+    try:
+        found = [prediction.frame for prediction in segmenter.iter_frames(clip)]
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(threads)
+    assert found == list(range(40))
+    assert {name for name, _ in inside} == {"frames_0", "frames_1"}
+    assert {n for _, n in inside} == {2}
+
+
+@pytest.mark.parametrize("bytes_free", [10**12, 10**6, 0])
+def test_as_many_frames_at_once_as_there_is_memory_for(
+    look_alike: Path, monkeypatch: pytest.MonkeyPatch, way: str, bytes_free: int
+) -> None:
+    segmenter, clip = Segmenter.load(look_alike, "cpu"), Clip(_Counting(4))
+    monkeypatch.setattr(segmenter_module, "free_bytes", lambda device: bytes_free)
+    wanted = 2 if way == "frames side by side" and bytes_free == 10**12 else 1
+    assert segmenter.frames_at_once(clip) == wanted
+    assert segmenter.frames_at_once(Clip(np.zeros((1, 4096, 4096), np.uint8))) == 1
+
+
+def test_what_is_under_way_when_a_frame_cannot_be_read_is_not_lost(look_alike: Path, way: str) -> None:
+    class Broken(_Counting):
+        def __getitem__(self, index: Any) -> np.ndarray:
+            if index[0] == 7:
+                raise OSError("frame 7 cannot be read")
+            return super().__getitem__(index)
+
+    clip, found = Clip(Broken(9)), []
+    whole = Clip(_Counting(9))
+    movie_intensity(whole, "robust")
+    clip.take_percentiles(whole.known_percentiles)
+    with pytest.raises(OSError, match="frame 7 cannot be read"):
+        found.extend(p.frame for p in Segmenter.load(look_alike).iter_frames(clip))
+    assert found == list(range(7))

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from napari_osvos.clip import Clip
-from napari_osvos.intensity import PERCENTILES, IntensityScale
-from napari_osvos.segmenter import movie_intensity
+from napari_osvos.intensity import PERCENTILES, IntensityScale, movie_intensity
 
 
 def _movie(background: float = 100, brightness: float = 80, noise: float = 5) -> np.ndarray:

@@ -20,10 +20,11 @@ from napari_osvos.clip import Clip
 from napari_osvos.config import FineTuneConfig, NetworkConfig, PredictConfig
 from napari_osvos.device import cpu_prefers_bfloat16
 from napari_osvos.finetune import FineTuner
+from napari_osvos.intensity import movie_intensity
 from napari_osvos.memory import MemoryShortWarning, Shortage, is_out_of_memory, network_bytes, prediction_need
 from napari_osvos.optimiser import Muon
 from napari_osvos.parent import ParentNetwork
-from napari_osvos.segmenter import Segmenter, movie_intensity
+from napari_osvos.segmenter import Segmenter
 from napari_osvos.sparing import Batches
 from napari_osvos.training import TrainingStep
 

@@ -23,7 +23,7 @@ from napari_osvos.finetune import FineTuner
 from napari_osvos.segmenter import Segmenter
 from napari_osvos.worker import events, gpu
 from napari_osvos.worker.__main__ import Tasks, WholeLines
-from napari_osvos.worker.calibration import Calibration, estimated_seconds, expected_zoom
+from napari_osvos.worker.calibration import Calibration, estimated_seconds
 from napari_osvos.worker.controls import Controls, RunCancelled, nearest_frame
 from napari_osvos.worker.event_queue import EventQueue
 from napari_osvos.worker.failures import failure
@@ -80,7 +80,7 @@ def test_the_expected_zoom_is_that_of_fine_tuning(changes: dict[str, Any]) -> No
     clip, annotations, _ = toy_clip()
     tuner = FineTuner(tiny_parent(), quick(steps=1, **changes), device="cpu")
     tuner.fit(clip, annotations)
-    assert tuner.zoom == pytest.approx(expected_zoom(tuner.config, annotations.object_diameter()))
+    assert tuner.zoom == pytest.approx(tuner.config.zoom(annotations.object_diameter()))
 
 
 def test_calibration_measures_and_ends_when_a_run_is_wanted() -> None:

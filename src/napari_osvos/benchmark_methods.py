@@ -159,14 +159,12 @@ class ParentAlone(Segmenting):
 
     def fit(self, clip: Clip, annotations: Annotations) -> None:
         """Choose the scale."""
-        import numpy as np
-
         from napari_osvos.config import FineTuneConfig
         from napari_osvos.labelling import LabelMeaning
         from napari_osvos.segmenter import Segmenter
 
-        config, diameter = FineTuneConfig(), annotations.object_diameter()
-        zoom = float(np.clip(config.object_diameter / max(diameter, 1.0), 1 / 16, config.largest_zoom))
+        diameter = annotations.object_diameter()
+        zoom = FineTuneConfig().zoom(diameter)
         meaning = LabelMeaning("look-alike" if self._instances else "distinct", radius=diameter / 2)
         self.segmenter = Segmenter(self._parent.net, zoom, device=self._device, meaning=meaning)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,18 @@ if TYPE_CHECKING:
 READ, ADAPT, PREDICT, POST = "read", "adapt", "predict", "post"
 
 
+class _OpenParts(threading.local):
+    """The parts that are open in a thread, innermost last, and since when its time is not counted yet."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.mark = 0.0
+
+
 class Stopwatch:
     """Seconds by part; the time of a part within another is its own and not the other's, so they add up.
+
+    Parts of another thread are counted beside those of this one: with several threads the sum is more than the time.
 
     Attributes
     ----------
@@ -37,29 +48,30 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._open: list[str] = []
-        self._mark = 0.0
+        self._here = _OpenParts()
+        self._lock = threading.Lock()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Count the time within as that of a part."""
         self._charge()
-        self._open.append(name)
+        self._here.parts.append(name)
         try:
             yield
         finally:
             self._charge()
-            self._open.pop()
+            self._here.parts.pop()
 
     def of(self, name: str) -> float:
         """Return the seconds of a part, 0 where there was none."""
         return self.seconds.get(name, 0.0)
 
     def _charge(self) -> None:
-        now = time.perf_counter()
-        if self._open:
-            self.seconds[self._open[-1]] = self.of(self._open[-1]) + now - self._mark
-        self._mark = now
+        now, here = time.perf_counter(), self._here
+        if here.parts:
+            with self._lock:
+                self.seconds[here.parts[-1]] = self.of(here.parts[-1]) + now - here.mark
+        here.mark = now
 
 
 class _TimedPlanes:

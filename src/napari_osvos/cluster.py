@@ -12,8 +12,9 @@ from napari_osvos.clip import Clip
 from napari_osvos.cluster_flow import AHEAD, Broadcast, Call, Flow
 from napari_osvos.cluster_tasks import Movie, Terms, predict_into, reason_of, segmenter_bytes
 from napari_osvos.frame_store import FrameStore
+from napari_osvos.intensity import movie_intensity
 from napari_osvos.pipeline import Advance
-from napari_osvos.segmenter import Segmenter, movie_intensity
+from napari_osvos.segmenter import Segmenter
 
 if TYPE_CHECKING:
     from napari_osvos.predict_job import PredictJob

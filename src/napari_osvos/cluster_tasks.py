@@ -164,7 +164,7 @@ def predict_frame(
         else:
             clip, position = Clip(movie, "TZYXC" if movie.ndim == 5 else "TYXC"), 0
         clip.take_percentiles(percentiles)
-        prediction = next(network.iter_frames(clip, [position]))
+        prediction = network.frame_prediction(next(network.iter_maps(clip, [position])))
     probability = prediction.probability if with_probability else np.zeros(0, np.float32)
     return replace(prediction, frame=frame, probability=probability)
 

@@ -28,6 +28,9 @@ _EDGES = (
 )
 
 
+SMALLEST_ZOOM = 1 / 16
+"""Frames are reduced at most by this factor, however large the objects are."""
+
 # A file that asks for more than this is damaged, or meant to fill the memory.
 MOST_STAGES, MOST_CONVOLUTIONS, MOST_CHANNELS, MOST_HEADS = 12, 32, 4096, 512
 
@@ -281,8 +284,12 @@ class FineTuneConfig(Config):
     )
     crop_size: int = setting(256, "edge of a crop", unit="px", minimum=16, maximum=2048)
     object_diameter: float = setting(
-        64.0, "objects are rescaled to about this diameter for the network", unit="px", minimum=4, maximum=512
+        64.0, "larger objects are reduced to about this diameter for the network", unit="px", minimum=4, maximum=512
     )
+    enlarged_diameter: float = setting(
+        44.0, "smaller objects are enlarged to about this diameter, or to the former where that is less",
+        unit="px", minimum=4, maximum=512,
+    )  # fmt: skip
     largest_zoom: float = setting(2.0, "frames are enlarged at most by this factor", minimum=1, maximum=16)
     learning_rate: float = setting(2e-3, _LEARNING_RATE, minimum=1e-8, maximum=1)
     weight_decay: float = setting(1e-4, _WEIGHT_DECAY, minimum=0, maximum=1)
@@ -308,6 +315,13 @@ class FineTuneConfig(Config):
         super().__post_init__()
         if len(self.shares) != 4 or abs(sum(self.shares) - 1) > 1e-6:
             raise ValueError(f"FineTuneConfig.shares is {self.shares!r}; it must be four numbers that add up to 1.")
+
+    def zoom(self, diameter: float) -> float:
+        """Return the network pixels per movie pixel for objects of a diameter in pixels."""
+        if self.quality == "published":
+            return 1.0
+        wanted = min(max(diameter, min(self.enlarged_diameter, self.object_diameter), 1.0), self.object_diameter)
+        return min(max(wanted / max(diameter, 1.0), SMALLEST_ZOOM), self.largest_zoom)
 
     @property
     def planned_steps(self) -> int:

@@ -22,7 +22,7 @@ from napari_osvos.half_painted import half_painted_in_words
 from napari_osvos.held_out import HeldOut, HeldOutScore
 from napari_osvos.holding_out import measure, paint_to_hold_out
 from napari_osvos.instances import SeparationConfig, separation_of_paint
-from napari_osvos.intensity import IntensityScale
+from napari_osvos.intensity import IntensityScale, movie_intensity
 from napari_osvos.labelling import LabelMeaning
 from napari_osvos.losses import class_probabilities, segmentation_loss, threshold_shift
 from napari_osvos.memory import Shortage
@@ -34,7 +34,7 @@ from napari_osvos.parent import ParentNetwork
 from napari_osvos.provenance import frames_learned_from
 from napari_osvos.published import published_loss, published_optimiser, whole_frame
 from napari_osvos.sampling import KNOWN, Batch, Source, draw_batch
-from napari_osvos.segmenter import Segmenter, movie_intensity
+from napari_osvos.segmenter import Segmenter
 from napari_osvos.shading import shading_direction
 from napari_osvos.sparing import Batches
 from napari_osvos.task import MOST_CLASSES, Task, choose_task, label_values
@@ -227,11 +227,9 @@ class FineTuner:
         return net if heads == net.config.heads else net.with_heads(heads)
 
     def _choose_zoom(self, diameter: float) -> float:
-        if self.config.quality == "published":
-            return 1.0
-        if isinstance(self.start, Segmenter):
+        if isinstance(self.start, Segmenter) and self.config.quality != "published":
             return self.start.zoom  # the weights know this scale
-        return float(np.clip(self.config.object_diameter / max(diameter, 1.0), 1 / 16, self.config.largest_zoom))
+        return self.config.zoom(diameter)
 
     def _steps(
         self, frames: list[PaintedPlane], intensity: IntensityScale, held: HeldOut | None

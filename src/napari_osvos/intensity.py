@@ -9,11 +9,14 @@ so that dim objects stay visible beside bright ones, and inverting the contrast 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from napari_osvos.clip import Clip
 
 PERCENTILES = (0.5, 25.0, 50.0, 75.0, 99.5)
 
@@ -111,3 +114,8 @@ class IntensityScale:
         if len(z) == 2:
             return torch.cat([z, z.mean(0, keepdim=True)])
         return z[:3]
+
+
+def movie_intensity(clip: Clip, kind: str) -> IntensityScale:
+    """Return the intensity scale of a movie, from percentiles over its frames."""
+    return IntensityScale.from_percentiles(clip.percentiles(PERCENTILES), kind, clip.dtype)

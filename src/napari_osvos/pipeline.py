@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextvars
-import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -16,14 +14,13 @@ import numpy.typing as npt
 from napari_osvos.certainty import pixel_uncertainty
 from napari_osvos.clip import Clip
 from napari_osvos.frame_store import FrameStore
-from napari_osvos.segmenter import FrameMaps, Segmenter, movie_intensity
+from napari_osvos.intensity import movie_intensity
+from napari_osvos.parallel_frames import each_frame, submit
+from napari_osvos.segmenter import FramePrediction, Segmenter
 
-# What may lie in memory beyond the frame that the network works on: planes that were read, and maps of whole frames.
-READ_BYTES = 128e6
-MAPS_BYTES = 256e6
+# Planes that were read may lie in memory, beside those of the frames that are being predicted: so many and so large.
 MOST_PLANES = 4
-# Making labels takes one core: beside a network on the same cores one thread is enough, a GPU keeps some busy.
-MOST_FINISHERS = 4
+READ_BYTES = 128e6
 
 
 class Advance(Protocol):
@@ -38,8 +35,7 @@ def predict_frames(
 ) -> None:
     """Predict frames and write each to a store as it is finished; the labels are those of `Segmenter.iter_frames`.
 
-    The network works in the calling thread. What was finished when this ends, in whatever way, is in the store; all
-    threads have ended then, too.
+    What was finished when this ends, in whatever way, is in the store; all threads have ended then, too.
 
     Parameters
     ----------
@@ -59,16 +55,10 @@ def predict_frames(
     OSError, ValueError
         If a frame cannot be read or written.
     """
-    n_finishers = 1
-    if segmenter.device.type != "cpu":
-        n_finishers = max(1, min(MOST_FINISHERS, (os.cpu_count() or 1) - 1))
     planes = (p for t in positions for p in range(t * clip.depth, (t + 1) * clip.depth))
-    reader, finisher = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(n_finishers, "labels")
-    under_way: deque[Future[None]] = deque()
-    done = 0
+    reader = ThreadPoolExecutor(1, "read")
 
-    def finish(maps: FrameMaps) -> None:
-        prediction = segmenter.frame_prediction(maps)
+    def write(prediction: FramePrediction) -> None:
         probability = prediction.probability
         store.write(
             prediction.frame,
@@ -80,32 +70,14 @@ def predict_frames(
             seconds=prediction.seconds,
         )
 
-    def settle(most: int) -> None:
-        """Wait until at most so many frames are under way."""
-        nonlocal done
-        while under_way and (len(under_way) > most or under_way[0].done()):
-            under_way.popleft().result()
-            done += 1
+    movie_intensity(clip, segmenter.net.config.intensities)  # known from here on, or reading would be out of turn
+    try:
+        written = each_frame(segmenter, ReadAhead(clip, planes, reader), positions, write)
+        for done, _ in enumerate(written, start=1):
             if advance is not None:
                 advance(done, len(positions))
-
-    try:
-        movie_intensity(clip, segmenter.net.config.intensities)  # known from here on, or reading would be out of turn
-        for maps in segmenter.iter_maps(ReadAhead(clip, planes, reader), positions):
-            n_bytes = sum(_n_bytes(plane) for plane in maps.planes)
-            under_way.append(_submit(finisher, finish, maps))
-            del maps
-            settle(min(n_finishers + 1, int(MAPS_BYTES // n_bytes)))
-        settle(0)
-    except Exception:
-        reader.shutdown(wait=False, cancel_futures=True)
-        finisher.shutdown()  # what the network is done with shall not be lost
-        raise
-    finally:  # Ctrl+C: what has begun comes to its end, nothing else begins
-        for pool in (reader, finisher):
-            pool.shutdown(wait=False, cancel_futures=True)
-        for pool in (reader, finisher):
-            pool.shutdown()
+    finally:
+        reader.shutdown(cancel_futures=True)
 
 
 class ReadAhead(Clip):
@@ -149,7 +121,7 @@ class ReadAhead(Clip):
             pixels: npt.NDArray[Any] = self._coming.popleft()[1].result()
             self._ask()
             return pixels
-        last: npt.NDArray[Any] = _submit(self._reader, self._clip.plane, p).result()  # too large to ask ahead, or again
+        last: npt.NDArray[Any] = submit(self._reader, self._clip.plane, p).result()  # too large to ask ahead, or again
         return last
 
     def _ask(self) -> None:
@@ -157,14 +129,4 @@ class ReadAhead(Clip):
             p = next(self._planes, None)
             if p is None:
                 return
-            self._coming.append((p, _submit(self._reader, self._clip.plane, p)))
-
-
-def _submit(pool: ThreadPoolExecutor, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-    """Run a function in a thread, with the caller's context: how warnings are shown is part of it."""
-    return pool.submit(contextvars.copy_context().run, function, *arguments)
-
-
-def _n_bytes(maps: Any) -> int:
-    parts = (maps.classes, maps.contour, maps.distance)
-    return sum(part.nbytes for part in parts if part is not None)
+            self._coming.append((p, submit(self._reader, self._clip.plane, p)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,21 @@ from napari_osvos.checkpoint import load_network, save_tensors
 from napari_osvos.clip import Clip
 from napari_osvos.config import PredictConfig
 from napari_osvos.device import fast_precision, resolve_device
-from napari_osvos.intensity import PERCENTILES, IntensityScale
+from napari_osvos.intensity import IntensityScale, movie_intensity
 from napari_osvos.labelling import LabelMeaning, PlaneMaps, checked_number, foreground_of
-from napari_osvos.memory import HUGE_TILE, OUT_OF_MEMORY, Need, Shortage, free_memory, planned_tile, prediction_need
+from napari_osvos.memory import (
+    HUGE_TILE,
+    OUT_OF_MEMORY,
+    SHARE,
+    Need,
+    Shortage,
+    free_bytes,
+    free_memory,
+    planned_tile,
+    prediction_need,
+)
 from napari_osvos.network import OSVOSNet
+from napari_osvos.parallel_frames import each_frame
 from napari_osvos.tiling import FINE, FLIPS, PLAIN, Look, plane_maps, zoomed
 
 ZOOMS = (1e-4, 64.0)
@@ -33,6 +45,10 @@ ONE_BY_ONE = ("cpu",)
 """Devices that gain nothing from several planes at once."""
 MOST_PLANES = 32
 """That the network sees at once, elsewhere."""
+LANE_PIXELS = 2**22
+"""Pixels of a plane, and of what the network sees of it, up to which several frames are under way on a CPU."""
+MOST_LANES = 4
+"""Frames that are."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +105,6 @@ class FrameMaps:
     has_depth: bool
     novelty: float | None
     seconds: float
-
-
-def movie_intensity(clip: Clip, kind: str) -> IntensityScale:
-    """Return the intensity scale of a movie, from percentiles over its frames."""
-    return IntensityScale.from_percentiles(clip.percentiles(PERCENTILES), kind, clip.dtype)
 
 
 class Segmenter:
@@ -237,24 +248,27 @@ class Segmenter:
         tile = min(self.config.tile, self.shortage.tile or self.config.tile, max(64, *size))
 
         def need(edge: int) -> Need:
-            return prediction_need(
-                self.net.config,
-                (1, *plane.shape),
-                plane.dtype.itemsize,
-                zoom=self.zoom,
-                tile=edge,
-                halo=self.net.halo,
-                maps=maps,
-                flips=self.config.flips,
-                precision=fast_precision(self.device),
-                fine=fine,
-            )
+            return self._need((1, *plane.shape), plane.dtype.itemsize, edge, maps, fine)
 
         if size[0] * size[1] < PLANNED:
             return tile
         if not fine and self.device.type == "cpu":
             tile = min(tile, HUGE_TILE)
         return planned_tile(need, tile, self.device, self.shortage)
+
+    def _need(self, shape: tuple[int, ...], itemsize: int, tile: int, maps: int, fine: bool) -> Need:
+        return prediction_need(
+            self.net.config,
+            shape,
+            itemsize,
+            zoom=self.zoom,
+            tile=tile,
+            halo=self.net.halo,
+            maps=maps,
+            flips=self.config.flips,
+            precision=fast_precision(self.device),
+            fine=fine,
+        )
 
     @property
     def _wants_contours(self) -> bool:
@@ -290,7 +304,30 @@ class Segmenter:
         """Yield what the network says of each frame; all frames in order by default."""
         coming = iter(range(clip.n_frames) if frames is None else frames)
         while group := list(itertools.islice(coming, max(1, self._batch(clip) // clip.depth))):
-            yield from self._group_maps(clip, group)
+            yield from self._group_maps(clip, group, clip.plane)
+
+    def frame_maps(self, clip: Clip, frame: int, planes: Sequence[np.ndarray]) -> FrameMaps:
+        """Return what the network says of a frame whose slices (Y, X, C) were read; the intensities of the movie too.
+
+        Any thread will do, and several at once.
+        """
+        coming = iter(planes)
+        (maps,) = self._group_maps(clip, [frame], lambda p: next(coming))
+        return maps
+
+    def frames_at_once(self, clip: Clip) -> int:
+        """Return in how many threads frames of a movie are best predicted, each by itself: 1 unless it pays.
+
+        A network on few threads wastes less of them, and whatever else a frame takes, its labels above all, runs on
+        one. So a CPU has several frames under way, as long as they are no larger than a tile and there is memory.
+        """
+        lanes, depth = min(torch.get_num_threads(), MOST_LANES), clip.depth
+        size = zoomed(clip.plane_shape, self.zoom)
+        if self.device.type != "cpu" or lanes == 1 or max(size[0] * size[1], math.prod(clip.plane_shape)) > LANE_PIXELS:
+            return 1
+        shape = (depth, *clip.plane_shape, clip.n_channels)
+        need = self._need(shape, clip.dtype.itemsize, max(64, *size), len(self.net.config.heads), fine=True)
+        return max(1, min(lanes, int(SHARE * free_bytes(self.device) / need.ram(self.device))))
 
     def _batch(self, clip: Clip) -> int:
         """Return how many planes of a movie the network is to see at once."""
@@ -301,7 +338,7 @@ class Segmenter:
         fit = self.config.tile**2 // max(size[0] * size[1], shape[0] * shape[1])
         return max(1, min(fit, self.shortage.batch or MOST_PLANES, MOST_PLANES))
 
-    def _group_maps(self, clip: Clip, frames: Sequence[int]) -> Iterator[FrameMaps]:
+    def _group_maps(self, clip: Clip, frames: Sequence[int], read: Callable[[int], np.ndarray]) -> Iterator[FrameMaps]:
         began = time.perf_counter()
         intensity = movie_intensity(clip, self.net.config.intensities)  # the clip knows its percentiles
         planes = [p for t in frames for p in range(t * clip.depth, (t + 1) * clip.depth)]
@@ -310,7 +347,7 @@ class Segmenter:
         maps: list[PlaneMaps] = []
         while len(maps) < len(planes):
             part = slice(len(maps), len(maps) + self._batch(clip))
-            pixels = [clip.plane(p) for p in planes[part]]
+            pixels = [read(p) for p in planes[part]]
             maps += self._maps(pixels, intensity, self._wants_contours, None if seen is None else seen[part], fine)
             del pixels  # a huge plane is not kept while its labels are made
         seconds = (time.perf_counter() - began) / len(frames)
@@ -341,9 +378,11 @@ class Segmenter:
         return FramePrediction(maps.frame, labels, probability, sure, seconds, maps.novelty)
 
     def iter_frames(self, clip: Clip, frames: Iterable[int] | None = None) -> Iterator[FramePrediction]:
-        """Yield the prediction of each frame; all frames in order by default."""
-        for maps in self.iter_maps(clip, frames):
-            yield self.frame_prediction(maps)
+        """Yield the prediction of each frame; all frames in order by default.
+
+        Some frames after it are under way meanwhile, see `napari_osvos.parallel_frames`.
+        """
+        yield from each_frame(self, clip, range(clip.n_frames) if frames is None else frames, lambda found: found)
 
     def iter_labels(self, clip: Clip, frames: Iterable[int] | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Yield frame and labels, (Y, X) or (Z, Y, X); see `FramePrediction`."""

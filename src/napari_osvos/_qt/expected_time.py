@@ -6,7 +6,7 @@ import math
 
 from napari_osvos.clip import Clip
 from napari_osvos.config import FineTuneConfig
-from napari_osvos.worker.calibration import Calibration, estimated_seconds, expected_zoom
+from napari_osvos.worker.calibration import Calibration, estimated_seconds
 
 # How much the last run counts against those before it.
 _NEWEST = 0.6
@@ -25,7 +25,7 @@ class ExpectedTime:
         """Return seconds of learning (0 where `tuning` is None) and of filling the movie."""
         if self.calibration is None:
             return None
-        zoom = 1.0 if tuning is None else expected_zoom(tuning, self.diameter)
+        zoom = 1.0 if tuning is None else tuning.zoom(self.diameter)
         learning, filling = estimated_seconds(
             self.calibration, tuning, n_planes=clip.n_planes, plane_shape=clip.plane_shape, zoom=zoom
         )

@@ -13,7 +13,8 @@ from napari_osvos.cluster_link import address_of
 from napari_osvos.config import FineTuneConfig, PredictConfig
 from napari_osvos.settings import Config
 
-_TUNING = ("steps", "seconds", "seed", "object_diameter", "largest_zoom", "crops", "crop_size", "learning_rate")
+_SCALE = ("object_diameter", "enlarged_diameter", "largest_zoom")
+_TUNING = ("steps", "seconds", "seed", *_SCALE, "crops", "crop_size", "learning_rate")
 _PREDICTION = ("threshold", "tile")
 
 

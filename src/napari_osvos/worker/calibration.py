@@ -51,7 +51,7 @@ def estimated_seconds(
     plane_shape : (int, int)
         Y, X of a plane in pixels.
     zoom : float
-        Network pixels per movie pixel, above 0: `expected_zoom`, or that of the segmenter.
+        Network pixels per movie pixel, above 0: `FineTuneConfig.zoom`, or that of the segmenter.
     flips : bool, optional
         Whether mirror images are averaged; by default as `tuning` has it (quality ``best``).
 
@@ -70,21 +70,6 @@ def estimated_seconds(
             flips = tuning.quality == "best"
     filling = n_planes * megapixels * calibration.seconds_per_megapixel * (4 if flips else 1)
     return learning, filling
-
-
-def expected_zoom(tuning: FineTuneConfig, object_diameter: float) -> float:
-    """Return the network pixels per movie pixel that fine-tuning will choose.
-
-    Parameters
-    ----------
-    tuning : FineTuneConfig
-        Settings of the learning.
-    object_diameter : float
-        Of the painted objects in pixels, at least 1; see `Annotations.object_diameter`.
-    """
-    if tuning.quality == "published":
-        return 1.0
-    return min(max(tuning.object_diameter / max(object_diameter, 1.0), 1 / 16), tuning.largest_zoom)
 
 
 def _seconds_per_step(calibration: Calibration, tuning: FineTuneConfig, megapixels: float) -> float:

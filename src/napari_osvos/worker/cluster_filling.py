@@ -10,7 +10,8 @@ import numpy as np
 
 from napari_osvos.clip import Clip
 from napari_osvos.command_line import reading_of
-from napari_osvos.segmenter import FramePrediction, Segmenter, movie_intensity
+from napari_osvos.intensity import movie_intensity
+from napari_osvos.segmenter import FramePrediction, Segmenter
 from napari_osvos.worker.controls import Controls, nearest_frame
 from napari_osvos.worker.request import MovieFile
 

@@ -13,8 +13,9 @@ from napari_osvos.annotations import Annotations
 from napari_osvos.clip import Clip
 from napari_osvos.config import PredictConfig
 from napari_osvos.finetune import FineTuner
+from napari_osvos.intensity import movie_intensity
 from napari_osvos.memory import OUT_OF_MEMORY, Shortage, free_memory, is_out_of_memory
-from napari_osvos.segmenter import Segmenter, movie_intensity
+from napari_osvos.segmenter import Segmenter
 from napari_osvos.training import TrainingStep
 from napari_osvos.worker.controls import Controls
 from napari_osvos.worker.events import Event, Preview, TrainingProgress

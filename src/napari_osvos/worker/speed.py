@@ -12,8 +12,8 @@ from napari_osvos.annotations import Annotations
 from napari_osvos.clip import Clip
 from napari_osvos.config import FineTuneConfig
 from napari_osvos.finetune import FineTuner
+from napari_osvos.intensity import movie_intensity
 from napari_osvos.parent import ParentNetwork
-from napari_osvos.segmenter import movie_intensity
 from napari_osvos.worker.calibration import CALIBRATION_CROP_SIZE, CALIBRATION_CROPS, Calibration
 
 STEPS = 4
