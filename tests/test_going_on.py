@@ -25,8 +25,17 @@ import torch
 from toy_clip import quick, tiny_parent, toy_clip, toy_frames
 from toy_files import QUICK, ToyFiles, write_cells, write_toy_files
 
-from napari_osvos import Clip, FineTuner, Segmenter, frame_marks, parallel_frames, pipeline, read_clip, read_labels
-from napari_osvos import segmenter as segmenter_module
+from napari_osvos import (
+    Clip,
+    FineTuner,
+    Segmenter,
+    frame_marks,
+    parallel_frames,
+    pipeline,
+    plane_prediction,
+    read_clip,
+    read_labels,
+)
 from napari_osvos.cli import main, segment
 from napari_osvos.frame_store import FrameStore
 from napari_osvos.intensity import movie_intensity
@@ -121,7 +130,7 @@ def test_segment_killed_again_and_again_ends_as_if_it_never_was(
         learned = (store / "learned.json").is_file() and (store / "segmenter.osvos").stat().st_mtime_ns
     capsys.readouterr()
     monkeypatch.setattr(segment, "learn", None)
-    monkeypatch.setattr(segmenter_module, "plane_maps", None)
+    monkeypatch.setattr(plane_prediction, "plane_maps", None)
     assert main(words("killed")) == 0
     assert "Going on: it has learned and 5 of 5 frames were finished." in capsys.readouterr().err
     for name in ("labels.tif", "p.ome.zarr", "u.tif"):
@@ -285,7 +294,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if request.param == "in one thread" else 2)
     if request.param == "labels behind the network":
-        monkeypatch.setattr(segmenter_module, "LANE_PIXELS", 0)
+        monkeypatch.setattr(plane_prediction, "LANE_PIXELS", 0)
     yield request.param
     torch.set_num_threads(threads)
 
@@ -367,7 +376,7 @@ def test_frames_that_are_too_large_to_wait_are_finished_one_by_one(
     clip = Clip(movie)
     monkeypatch.setattr(parallel_frames, "MAPS_BYTES", 1)
     monkeypatch.setattr(pipeline, "READ_BYTES", 1)
-    store, maps_of, frames = _store(tmp_path, clip), segmenter_module.plane_maps, itertools.count()
+    store, maps_of, frames = _store(tmp_path, clip), plane_prediction.plane_maps, itertools.count()
 
     def looked(*given: Any, **more: Any) -> list[PlaneMaps]:
         t = next(frames)
@@ -375,7 +384,7 @@ def test_frames_that_are_too_large_to_wait_are_finished_one_by_one(
         assert movie.read == 6 + t + 1
         return maps_of(*given, **more)
 
-    monkeypatch.setattr(segmenter_module, "plane_maps", looked)
+    monkeypatch.setattr(plane_prediction, "plane_maps", looked)
     predict_frames(Segmenter.load(look_alike), clip, range(6), store)
     assert store.missing == ()
     assert next(frames) == 6
@@ -387,7 +396,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(
     segmenter, half = Segmenter.load(look_alike), np.zeros((1, 256, 256), np.float32)
     segmenter.appearance = None
     frame, labels = np.zeros((256, 256), np.uint8), np.tile(np.arange(256), (256, 1))
-    monkeypatch.setattr(segmenter_module, "plane_maps", lambda *given: [PlaneMaps(half.copy(), None, None)])
+    monkeypatch.setattr(plane_prediction, "plane_maps", lambda *given: [PlaneMaps(half.copy(), None, None)])
     monkeypatch.setattr(Segmenter, "labels_of", lambda self, planes: labels[None].copy())
     peaks = []
     for n_frames in (20, 20, 120):  # the first loads what is loaded once
@@ -405,8 +414,8 @@ def test_memory_does_not_grow_with_the_number_of_frames(
 @pytest.mark.parametrize(
     ("owner", "name", "error"),
     [
-        (segmenter_module, "plane_maps", RuntimeError("broken")),
-        (segmenter_module, "plane_maps", KeyboardInterrupt()),
+        (plane_prediction, "plane_maps", RuntimeError("broken")),
+        (plane_prediction, "plane_maps", KeyboardInterrupt()),
         (Segmenter, "frame_prediction", RuntimeError("broken")),  # in another thread, where Ctrl+C never arrives
     ],
     ids=["network", "ctrl-c", "labels"],
@@ -462,7 +471,7 @@ def test_frames_side_by_side_share_the_threads_out(look_alike: Path, monkeypatch
         return real(self, maps)
 
     monkeypatch.setattr(Segmenter, "frame_prediction", watched)
-    monkeypatch.setattr(segmenter_module, "MOST_LANES", 2)
+    monkeypatch.setattr(plane_prediction, "MOST_LANES", 2)
     torch.set_num_threads(4)
     try:
         found = [prediction.frame for prediction in segmenter.iter_frames(clip)]
@@ -479,7 +488,7 @@ def test_as_many_frames_at_once_as_there_is_memory_for(
     look_alike: Path, monkeypatch: pytest.MonkeyPatch, way: str, bytes_free: int
 ) -> None:
     segmenter, clip = Segmenter.load(look_alike, "cpu"), Clip(_Counting(4))
-    monkeypatch.setattr(segmenter_module, "free_bytes", lambda device: bytes_free)
+    monkeypatch.setattr(plane_prediction, "free_bytes", lambda device: bytes_free)
     wanted = 2 if way == "frames side by side" and bytes_free == 10**12 else 1
     assert segmenter.frames_at_once(clip) == wanted
     assert segmenter.frames_at_once(Clip(np.zeros((1, 4096, 4096), np.uint8))) == 1

@@ -190,7 +190,7 @@ def test_the_same_command_skips_what_is_done_and_another_does_not_mix(
     assert _predict(segmenter, plate, "-o", out, "--threshold", "0.9") == 2
     assert "well_9.ome.zarr exists already" in _errors(capsys)[0]
     with monkeypatch.context() as idle:
-        idle.setattr("napari_osvos.segmenter.plane_maps", None)
+        idle.setattr("napari_osvos.plane_prediction.plane_maps", None)
         assert _predict(segmenter, plate, "-o", out) == 0
         shutil.rmtree(out / "well_10.ome.zarr")
         assert _predict(segmenter, plate, "-o", out) == 1  # what is no longer there is not done

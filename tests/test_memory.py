@@ -221,7 +221,7 @@ def test_precision_and_device_change_less_than_half_a_percent_of_the_foreground(
 @pytest.fixture
 def in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the CPU look at several planes at once, as a GPU does."""
-    monkeypatch.setattr("napari_osvos.segmenter.ONE_BY_ONE", ())
+    monkeypatch.setattr("napari_osvos.plane_prediction.ONE_BY_ONE", ())
 
 
 def _inputs(segmenter: Segmenter) -> list[int]:
@@ -249,8 +249,8 @@ def test_frames_predicted_at_once_are_those_predicted_one_by_one(
     frames = np.random.default_rng(1).integers(0, 255, (7, depth, 60, 50), np.uint8)
     clip = Clip(frames if depth > 1 else frames[:, 0])
     alone = list(_seeing(True, flips=flips).iter_frames(clip, [6, 0, 3, 4, 1]))
-    monkeypatch.setattr("napari_osvos.segmenter.ONE_BY_ONE", ())
-    monkeypatch.setattr("napari_osvos.segmenter.MOST_PLANES", 4)
+    monkeypatch.setattr("napari_osvos.plane_prediction.ONE_BY_ONE", ())
+    monkeypatch.setattr("napari_osvos.plane_prediction.MOST_PLANES", 4)
     segmenter = _seeing(True, flips=flips)
     given = _inputs(segmenter)
     together = list(segmenter.iter_frames(clip, [6, 0, 3, 4, 1]))

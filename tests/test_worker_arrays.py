@@ -17,7 +17,7 @@ from napari_osvos.annotations import Annotations
 from napari_osvos.clip import Clip
 from napari_osvos.config import PredictConfig
 from napari_osvos.expected_accuracy import ExpectedAccuracy
-from napari_osvos.segmenter import PERCENTILES
+from napari_osvos.intensity import PERCENTILES
 from napari_osvos.suggest import Suggestion
 from napari_osvos.worker import events
 from napari_osvos.worker.calibration import Calibration

@@ -194,8 +194,8 @@ def test_accepted_frames_are_not_predicted(accepted: tuple[int, ...], filled: li
 
 def test_frames_that_are_predicted_at_once_are_told_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU."""
-    monkeypatch.setattr("napari_osvos.segmenter.ONE_BY_ONE", ())
-    monkeypatch.setattr("napari_osvos.segmenter.MOST_PLANES", 3)
+    monkeypatch.setattr("napari_osvos.plane_prediction.ONE_BY_ONE", ())
+    monkeypatch.setattr("napari_osvos.plane_prediction.MOST_PLANES", 3)
     controls, told = Controls(), []
     clip, planes, _ = remote(toy_clip(n_frames=7)[0], controls)
     controls.update(Wishes(turn=1, frame=4))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,36 +18,15 @@ from napari_osvos.certainty import confidence
 from napari_osvos.checkpoint import load_network, save_tensors
 from napari_osvos.clip import Clip
 from napari_osvos.config import PredictConfig
-from napari_osvos.device import fast_precision, resolve_device
 from napari_osvos.intensity import IntensityScale, movie_intensity
 from napari_osvos.labelling import LabelMeaning, PlaneMaps, checked_number, foreground_of
-from napari_osvos.memory import (
-    HUGE_TILE,
-    OUT_OF_MEMORY,
-    SHARE,
-    Need,
-    Shortage,
-    free_bytes,
-    free_memory,
-    planned_tile,
-    prediction_need,
-)
 from napari_osvos.network import OSVOSNet
 from napari_osvos.parallel_frames import each_frame
-from napari_osvos.tiling import FINE, FLIPS, PLAIN, Look, plane_maps, zoomed
+from napari_osvos.plane_prediction import PlanePredictor
+from napari_osvos.tiling import FINE
 
 ZOOMS = (1e-4, 64.0)
 """Least and most network pixels per movie pixel of a segmenter that is read."""
-PLANNED = 2**21
-"""Network pixels of a plane from which on it is looked how much memory is free."""
-ONE_BY_ONE = ("cpu",)
-"""Devices that gain nothing from several planes at once."""
-MOST_PLANES = 32
-"""That the network sees at once, elsewhere."""
-LANE_PIXELS = 2**22
-"""Pixels of a plane, and of what the network sees of it, up to which several frames are under way on a CPU."""
-MOST_LANES = 4
-"""Frames that are."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +85,7 @@ class FrameMaps:
     seconds: float
 
 
-class Segmenter:
+class Segmenter(PlanePredictor):
     """Segments movies with a fine-tuned network.
 
     Parameters
@@ -146,14 +124,11 @@ class Segmenter:
         meaning: LabelMeaning | None = None,
         appearance: Appearance | None = None,
     ) -> None:
-        self.device = resolve_device(device) if isinstance(device, str) else device
-        self.net = net.to(self.device).to(memory_format=torch.channels_last).eval()
-        self.zoom, self.threshold = float(zoom), float(threshold)
-        self.config = config or PredictConfig()
+        super().__init__(net, zoom, config, device)
+        self.threshold = float(threshold)
         self.provenance = dict(provenance or {})
         self.meaning = meaning or LabelMeaning()
         self.appearance = appearance
-        self.shortage = Shortage()
         if len(net.config.foreground) != len(self.meaning.values):
             raise ValueError(
                 f"The network has {len(net.config.foreground)} heads for foreground, "
@@ -177,98 +152,6 @@ class Segmenter:
         (Y, X) float32 array in [0, 1]
         """
         return foreground_of(self.plane_maps(plane, intensity, contours=False))
-
-    def plane_maps(
-        self,
-        plane: np.ndarray,
-        intensity: IntensityScale,
-        contours: bool = True,
-        seen: list[Tensor] | None = None,
-        fine: bool | None = None,
-    ) -> PlaneMaps:
-        """Return everything the network says of one plane.
-
-        Where memory runs out tiles are made smaller, then the CPU goes on; `shortage` tells.
-
-        Parameters
-        ----------
-        plane, intensity
-            As for `plane_probability`.
-        contours : bool
-            Whether contour and distance are wanted, too, where the network has such heads.
-        seen : list of Tensor, optional
-            Is given the features (C, n) of a regular grid of positions, for `napari_osvos.appearance`.
-        fine : bool, optional
-            Whether maps are float32 rather than float16; by default so up to 2**25 pixels.
-        """
-        return self._maps([plane], intensity, contours, None if seen is None else [seen], fine)[0]
-
-    def _maps(
-        self,
-        planes: Sequence[np.ndarray],
-        intensity: IntensityScale,
-        contours: bool,
-        seen: Sequence[list[Tensor]] | None,
-        fine: bool | None = None,
-    ) -> list[PlaneMaps]:
-        """Return everything the network says of planes of one shape, in one batch if there is the memory."""
-        heads, plane = self.net.config.heads, planes[0]
-        extra = [heads.index(name) for name in ("contour", "distance") if contours and name in heads]
-        pick = (*self.net.config.foreground, *extra)
-        fine = plane.shape[0] * plane.shape[1] <= FINE if fine is None else fine
-        before = [len(tokens) for tokens in seen or ()]
-        while True:
-            tile = self._tile(plane, len(pick), fine)
-            turns = FLIPS if self.config.flips else PLAIN
-            look = Look(pick, len(self.meaning.values), self.zoom, turns, tile, fine)
-            try:
-                maps = plane_maps(self.net, planes, intensity, look, seen)
-                if not fine:
-                    free_memory()  # for the labels, which need as much
-                return maps
-            except OUT_OF_MEMORY as error:
-                if not self.shortage.smaller(error, len(planes), tile, self.device):
-                    self.shortage.to_cpu(error, self.device)
-                    self.device = torch.device("cpu")
-                    self.net.to(self.device)
-            for tokens, n in zip(seen or (), before, strict=True):
-                del tokens[n:]
-            free_memory()  # only here is the error gone, and with it what it kept alive
-            if len(planes) > 1:
-                parts = slice(0, len(planes) // 2), slice(len(planes) // 2, None)
-                halves = [
-                    self._maps(planes[part], intensity, contours, None if seen is None else seen[part], fine)
-                    for part in parts
-                ]
-                return halves[0] + halves[1]
-
-    def _tile(self, plane: np.ndarray, maps: int, fine: bool) -> int:
-        """Return the edge of the tiles of a plane, for which there is memory as far as can be known."""
-        size = zoomed((plane.shape[0], plane.shape[1]), self.zoom)
-        tile = min(self.config.tile, self.shortage.tile or self.config.tile, max(64, *size))
-
-        def need(edge: int) -> Need:
-            return self._need((1, *plane.shape), plane.dtype.itemsize, edge, maps, fine)
-
-        if size[0] * size[1] < PLANNED:
-            return tile
-        if not fine and self.device.type == "cpu":
-            tile = min(tile, HUGE_TILE)
-        return planned_tile(need, tile, self.device, self.shortage)
-
-    def _need(self, shape: tuple[int, ...], itemsize: int, tile: int, maps: int, fine: bool) -> Need:
-        return prediction_need(
-            self.net.config,
-            shape,
-            itemsize,
-            zoom=self.zoom,
-            tile=tile,
-            halo=self.net.halo,
-            maps=maps,
-            flips=self.config.flips,
-            precision=fast_precision(self.device),
-            fine=fine,
-        )
 
     @property
     def _wants_contours(self) -> bool:
@@ -303,7 +186,7 @@ class Segmenter:
     def iter_maps(self, clip: Clip, frames: Iterable[int] | None = None) -> Iterator[FrameMaps]:
         """Yield what the network says of each frame; all frames in order by default."""
         coming = iter(range(clip.n_frames) if frames is None else frames)
-        while group := list(itertools.islice(coming, max(1, self._batch(clip) // clip.depth))):
+        while group := list(itertools.islice(coming, max(1, self.planes_at_once(clip) // clip.depth))):
             yield from self._group_maps(clip, group, clip.plane)
 
     def frame_maps(self, clip: Clip, frame: int, planes: Sequence[np.ndarray]) -> FrameMaps:
@@ -315,29 +198,6 @@ class Segmenter:
         (maps,) = self._group_maps(clip, [frame], lambda p: next(coming))
         return maps
 
-    def frames_at_once(self, clip: Clip) -> int:
-        """Return in how many threads frames of a movie are best predicted, each by itself: 1 unless it pays.
-
-        A network on few threads wastes less of them, and whatever else a frame takes, its labels above all, runs on
-        one. So a CPU has several frames under way, as long as they are no larger than a tile and there is memory.
-        """
-        lanes, depth = min(torch.get_num_threads(), MOST_LANES), clip.depth
-        size = zoomed(clip.plane_shape, self.zoom)
-        if self.device.type != "cpu" or lanes == 1 or max(size[0] * size[1], math.prod(clip.plane_shape)) > LANE_PIXELS:
-            return 1
-        shape = (depth, *clip.plane_shape, clip.n_channels)
-        need = self._need(shape, clip.dtype.itemsize, max(64, *size), len(self.net.config.heads), fine=True)
-        return max(1, min(lanes, int(SHARE * free_bytes(self.device) / need.ram(self.device))))
-
-    def _batch(self, clip: Clip) -> int:
-        """Return how many planes of a movie the network is to see at once."""
-        if self.device.type in ONE_BY_ONE:
-            return 1
-        size, shape = zoomed(clip.plane_shape, self.zoom), clip.plane_shape
-        # Together they take no more than a tile would; of frames that are made smaller, maps and pixels take most.
-        fit = self.config.tile**2 // max(size[0] * size[1], shape[0] * shape[1])
-        return max(1, min(fit, self.shortage.batch or MOST_PLANES, MOST_PLANES))
-
     def _group_maps(self, clip: Clip, frames: Sequence[int], read: Callable[[int], np.ndarray]) -> Iterator[FrameMaps]:
         began = time.perf_counter()
         intensity = movie_intensity(clip, self.net.config.intensities)  # the clip knows its percentiles
@@ -346,9 +206,9 @@ class Segmenter:
         fine = bool(np.prod(clip.labels_shape[1:], dtype=np.int64) <= FINE)
         maps: list[PlaneMaps] = []
         while len(maps) < len(planes):
-            part = slice(len(maps), len(maps) + self._batch(clip))
+            part = slice(len(maps), len(maps) + self.planes_at_once(clip))
             pixels = [read(p) for p in planes[part]]
-            maps += self._maps(pixels, intensity, self._wants_contours, None if seen is None else seen[part], fine)
+            maps += self.maps(pixels, intensity, self._wants_contours, None if seen is None else seen[part], fine)
             del pixels  # a huge plane is not kept while its labels are made
         seconds = (time.perf_counter() - began) / len(frames)
         for i, t in enumerate(frames):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from napari_osvos.certainty import pixel_uncertainty
 from napari_osvos.clip import Clip
-from napari_osvos.segmenter import MOST_PLANES, FramePrediction, Segmenter
+from napari_osvos.plane_prediction import MOST_PLANES
+from napari_osvos.segmenter import FramePrediction, Segmenter
 from napari_osvos.worker.cluster_filling import ClusterFilling, ClusterLost
 from napari_osvos.worker.controls import Controls, FillingStopped, nearest_frame
 from napari_osvos.worker.events import FrameDone, Noted
