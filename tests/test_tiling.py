@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,25 @@ def test_a_huge_frame_is_held_in_half_precision(meaning: LabelMeaning, monkeypat
     np.testing.assert_allclose(coarse.probability, fine.probability, atol=1e-3)
     assert _differ(coarse.labels > 0, fine.labels > 0) < 2e-3
     assert coarse.confidence == pytest.approx(fine.confidence, abs=1e-3)
+
+
+@pytest.mark.parametrize(("learned", "contour"), [(0.5, 0.5), (0.25, 2.0), (0.0, 1.0), (1.0, 0.0)])
+def test_of_a_huge_frame_contour_and_distance_are_one_map_with_the_same_objects(
+    learned: float, contour: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meaning = replace(ALIKE, separation=SeparationConfig(learned=learned, contour=contour))
+    clip, found = Clip(_smooth(1, 200, 240)), []
+    monkeypatch.setattr(segmenter_module, "FINE", 1000)
+    for blended in (True, False):
+        if not blended:
+            monkeypatch.setattr(LabelMeaning, "relief", None)
+        segmenter = _segmenter(meaning, 1.0, tile=64)
+        maps = next(segmenter.iter_maps(clip))
+        assert (maps.planes[0].contour is None) == (blended and learned > 0)
+        found.append(segmenter.frame_prediction(maps).labels)
+    assert found[0].max() > 1
+    np.testing.assert_array_equal(found[0] > 0, found[1] > 0)
+    assert _differ(*found) < 0.01  # rounding may move a border between two objects
 
 
 def test_nothing_wide_of_a_large_frame_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

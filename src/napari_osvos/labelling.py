@@ -28,6 +28,7 @@ class PlaneMaps:
         Probability of each class; what is left to 1 is background. Where there is a `winner`, K is 1: all together.
     contour, distance : (Y, X) array or None
         Probability of an object's border, and depth in the object; None where they were not asked for or not learned.
+        Of huge planes the distance may be less some of the contour, which is then not there: see `LabelMeaning.relief`.
     winner : (Y, X) uint8 array or None
         The most probable class, counted from 0, where of a huge plane the probability of each is not kept.
     """
@@ -97,6 +98,16 @@ class LabelMeaning:
         separation = SeparationConfig.from_dict(plain["separation"])
         radius = checked_number("radius", plain["radius"], 0, LARGEST_RADIUS)
         return cls(plain["task"], values, radius, separation, checked_number("cut", plain["cut"], 0, 1))
+
+    @property
+    def relief(self) -> float | None:
+        """How much contour, taken off the learned distance, makes one map of both that gives the same landscape.
+
+        None where they are not both wanted, or by themselves.
+        """
+        if self.task == "distinct" or not self.separation.learned:
+            return None
+        return self.separation.contour / self.separation.learned
 
     def labels(self, planes: Sequence[PlaneMaps], threshold: float, snapped: bool = False) -> NDArray[np.int32]:
         """Return the labels of a frame from what a network says of its slices.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,6 +105,7 @@ class PlanePredictor:
         contours: bool,
         seen: Sequence[list[Tensor]] | None,
         fine: bool | None = None,
+        relief: float | None = None,
     ) -> list[PlaneMaps]:
         """Return everything the network says of planes of one shape, in one batch if there is the memory.
 
@@ -115,6 +117,8 @@ class PlanePredictor:
             As for `plane_maps`.
         seen : sequence of lists of Tensor, optional
             One for each plane.
+        relief : float, optional
+            As of `napari_osvos.tiling.Look`.
         """
         heads, plane = self.net.config.heads, planes[0]
         extra = [heads.index(name) for name in ("contour", "distance") if contours and name in heads]
@@ -122,9 +126,10 @@ class PlanePredictor:
         fine = plane.shape[0] * plane.shape[1] <= FINE if fine is None else fine
         before = [len(tokens) for tokens in seen or ()]
         while True:
-            tile = self._tile(plane, len(pick), fine)
             turns = FLIPS if self.config.flips else PLAIN
-            look = Look(pick, len(self.net.config.foreground), self.zoom, turns, tile, fine)
+            look = Look(pick, len(self.net.config.foreground), self.zoom, turns, self.config.tile, fine, relief)
+            tile = self._tile(plane, len(pick) - look.blends(heads), fine)
+            look = replace(look, tile=tile)
             try:
                 maps = plane_maps(self.net, planes, intensity, look, seen)
                 if not fine:
@@ -141,7 +146,7 @@ class PlanePredictor:
             if len(planes) > 1:
                 parts = slice(0, len(planes) // 2), slice(len(planes) // 2, None)
                 halves = [
-                    self.maps(planes[part], intensity, contours, None if seen is None else seen[part], fine)
+                    self.maps(planes[part], intensity, contours, None if seen is None else seen[part], fine, relief)
                     for part in parts
                 ]
                 return halves[0] + halves[1]

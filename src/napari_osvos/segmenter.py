@@ -208,7 +208,8 @@ class Segmenter(PlanePredictor):
         while len(maps) < len(planes):
             part = slice(len(maps), len(maps) + self.planes_at_once(clip))
             pixels = [read(p) for p in planes[part]]
-            maps += self.maps(pixels, intensity, self._wants_contours, None if seen is None else seen[part], fine)
+            features = None if seen is None else seen[part]
+            maps += self.maps(pixels, intensity, self._wants_contours, features, fine, self.meaning.relief)
             del pixels  # a huge plane is not kept while its labels are made
         seconds = (time.perf_counter() - began) / len(frames)
         for i, t in enumerate(frames):

@@ -52,6 +52,8 @@ class Look:
         Edge of a tile, in network pixels.
     fine : bool
         Whether maps are float32 rather than float16.
+    relief : float or None
+        If given, and maps are float16, the contour times this is taken off the distance and not kept by itself.
     """
 
     pick: tuple[int, ...]
@@ -60,6 +62,12 @@ class Look:
     turns: Sequence[Axes] = PLAIN
     tile: int = 2048
     fine: bool = True
+    relief: float | None = None
+
+    def blends(self, heads: Sequence[str]) -> bool:
+        """Whether contour and distance become one map, of a network with these heads."""
+        there = {heads[i] for i in self.pick[self.classes :]}
+        return self.relief is not None and not self.fine and {"contour", "distance"} <= there
 
 
 @torch.no_grad()
@@ -190,12 +198,14 @@ class _Maps:
     def __init__(self, net: OSVOSNet, shape: tuple[int, int], look: Look) -> None:
         self.look = look
         self.heads = [net.config.heads[i] for i in look.pick[look.classes :]]
+        self.blended = look.blends(net.config.heads)
         # Of many classes of a huge plane only the most probable one, and all of them together, are kept.
         self.merged = look.classes > 1 and not look.fine
         dtype = np.float32 if look.fine else np.float16
         self.classes = np.empty((1 if self.merged else look.classes, *shape), dtype)
         self.winner = np.empty(shape, np.uint8) if self.merged else None
-        self.others = [np.empty(shape, dtype) for _ in self.heads]
+        self.kept = ["distance"] if self.blended else self.heads
+        self.others = [np.empty(shape, dtype) for _ in self.kept]
 
     def write(self, rows: slice, columns: slice, found: Tensor) -> None:
         """Take the probabilities (n, y, x) of a part."""
@@ -205,12 +215,15 @@ class _Maps:
             self.winner[rows, columns] = classes.argmax(0).cpu().numpy()
             classes = classes.sum(0, keepdim=True).clamp_(max=1)
         self.classes[:, rows, columns] = classes.cpu().numpy()
+        if self.blended:
+            named = dict(zip(self.heads, others, strict=True))
+            others = (named["distance"] - (self.look.relief or 0.0) * named["contour"])[None]
         for target, part in zip(self.others, others, strict=True):
             target[rows, columns] = part.cpu().numpy()
 
     def named(self) -> PlaneMaps:
         """Return the maps under their names."""
-        named = dict(zip(self.heads, self.others, strict=True))
+        named = dict(zip(self.kept, self.others, strict=True))
         return PlaneMaps(self.classes, named.get("contour"), named.get("distance"), self.winner)
 
 
