@@ -72,6 +72,7 @@ def each_frame(
         try:
             for future, most in begin(segmenter, clip, frames, use, pool, threads):
                 under_way.append(future)
+                del future  # or what it holds would stay until the next frame is there
                 while under_way and (len(under_way) > most or under_way[0].done()):
                     yield under_way.popleft().result()
         except Exception as error:
