@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,8 +19,9 @@ import numpy as np
 import psutil
 import pytest
 
-from napari_osvos import frame_marks, machine, read_labels
+from napari_osvos import frame_marks, frame_store, machine, read_labels
 from napari_osvos.frame_store import FrameStore
+from napari_osvos.labels import values_in
 from napari_osvos.machine import aside, tidy
 from napari_osvos.predict_job import PredictJob, path_facts
 from napari_osvos.unfinished import check_unclaimed, claim, own_outputs, unfinished_path
@@ -315,3 +318,28 @@ def test_a_movie_that_changes_is_another(tmp_path: Path) -> None:
     assert path_facts(folder) == before  # labels of the movie that are beside its frames are none of it
     (folder / "c" / "1").write_bytes(b"3")
     assert path_facts(folder) != before
+
+
+def test_what_is_kept_of_a_frame_takes_no_copies_of_it(tmp_path: Path) -> None:
+    rng, shape = np.random.default_rng(0), (1, 2048, 2048)
+    labels = rng.integers(0, 2**17, shape[1:]).astype(np.uint32)
+    store = FrameStore.open(tmp_path / "unfinished-x.zarr", shape=shape, identity=IDENTITY)
+    tracemalloc.start()
+    try:
+        assert frame_store._checksum(labels) == zlib.crc32(labels.tobytes())
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        frame_store._checksum(labels)
+        assert tracemalloc.get_traced_memory()[1] - before < labels.nbytes / 8
+    finally:
+        tracemalloc.stop()
+    store.write(0, labels, confidence=None)
+    assert store.about(0).largest == labels.max()
+    assert store.about(0).n_objects == len(np.unique(labels[labels > 0]))
+    np.testing.assert_array_equal(store.labels(0), labels)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (1, 1), (7, 3000), (3000, 2000), (3, 40, 50)])
+def test_values_are_collected_strip_by_strip(shape: tuple[int, ...]) -> None:
+    labels = np.random.default_rng(0).integers(0, 1000, shape).astype(np.uint32)
+    np.testing.assert_array_equal(values_in(labels), np.unique(labels))

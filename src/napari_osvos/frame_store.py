@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from napari_osvos.formats import METADATA_KEY
 from napari_osvos.frame_marks import MARKS, FinishedFrame, FrameMarks
-from napari_osvos.labels import FrameStack, Labels
+from napari_osvos.labels import FrameStack, Labels, values_in
 from napari_osvos.machine import aside
 from napari_osvos.ome_zarr import create_image
 from napari_osvos.writing import DISK_FULL, replacing_folder
@@ -192,7 +192,7 @@ class FrameStore:
                 raise ValueError(f"The {name} of frame {t} are {found} pixels; frames are {self.shape[1:]}.")
         pixels = np.ascontiguousarray(labels, LABELS_DTYPE)
         more = {name: np.ascontiguousarray(others[name], array.dtype) for name, array in self._others.items()}
-        ids = np.unique(pixels)
+        ids = values_in(pixels)
         mark = FinishedFrame(
             frame=t,
             confidence=None if confidence is None else float(confidence),
@@ -239,7 +239,7 @@ class FrameStore:
         with self._reading:
             if self._read is None or self._read[0] != t:
                 self.about(t)
-                self._read = t, np.asarray(self._labels[t]).astype(np.int32)
+                self._read = t, np.asarray(self._labels[t]).view(np.int32)
             return self._read[1]
 
     def probability(self, t: int) -> npt.NDArray[np.float32]:
@@ -310,7 +310,8 @@ def _checksum(*parts: Any) -> int:
     """Return the CRC-32 of arrays one after the other."""
     value = 0
     for part in parts:
-        value = zlib.crc32(np.ascontiguousarray(part).tobytes(), value)
+        flat: Any = np.ascontiguousarray(part).reshape(-1).view(np.uint8)  # no copy: a frame may be huge
+        value = zlib.crc32(flat, value)
     return value
 
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from napari_osvos.clip import Clip
 
 LARGEST_LABEL = 2**31 - 1
+STRIP = 2**22
+"""Pixels of a frame whose values are collected at a time."""
 
 
 class Numbered(Protocol):
@@ -212,6 +214,13 @@ def checked_labels(values: npt.NDArray[Any], where: str, *, masks_255: bool = Fa
     if masks_255 and values.dtype == np.uint8 and values.max() == 255 and np.isin(values, (0, 255)).all():
         values = values // 255
     return values.astype(np.int32, copy=False)
+
+
+def values_in(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the values that occur, rising: of a huge frame strip by strip, since to sort it is to copy it."""
+    step = max(1, STRIP // max(1, labels[:1].size))
+    strips = [np.unique(labels[begin : begin + step]) for begin in range(0, len(labels), step)]
+    return np.unique(np.concatenate(strips)) if strips else labels.reshape(-1)
 
 
 def frame_positions(source: Numbered, target: Numbered) -> dict[int, int]:

@@ -300,5 +300,5 @@ class Segmenter(PlanePredictor):
 
 
 def _compact(labels: np.ndarray) -> np.ndarray:
-    """Return labels as uint16, or uint32 where they need it."""
-    return labels.astype(np.uint16 if labels.max(initial=0) < 2**16 else np.uint32)
+    """Return int32 labels, none of them negative, as uint16, or as uint32 where they need it."""
+    return labels.astype(np.uint16) if labels.max(initial=0) < 2**16 else labels.view(np.uint32)

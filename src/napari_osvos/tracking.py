@@ -12,7 +12,7 @@ import numpy.typing as npt
 from napari_osvos.annotations import Annotations
 from napari_osvos.clip import Clip
 from napari_osvos.config import LinkConfig
-from napari_osvos.labels import FrameStack, Labels
+from napari_osvos.labels import FrameStack, Labels, values_in
 from napari_osvos.lineage import Lineage, Track
 from napari_osvos.linked_movie import Progress
 from napari_osvos.linking import Linking, link
@@ -133,7 +133,7 @@ def as_tracks(labels: Any, progress: Progress | None = None) -> TrackedMovie:
     lives: dict[int, list[int]] = {}
     for t, frame in enumerate(labels):
         number = labels.frame_numbers[t]
-        for id in np.unique(frame[frame > 0]).tolist():
+        for id in filter(None, values_in(frame).tolist()):
             first, last = lives.setdefault(id, [number, number])
             lives[id] = [min(first, number), max(last, number)]
         if progress is not None:

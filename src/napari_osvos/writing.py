@@ -85,6 +85,8 @@ def write_labels(
             raise ValueError(
                 f"{where} holds label {values.max()}, but {dtype} ends at {largest}; write with dtype='uint32'."
             )
+        if values.dtype == np.int32 and dtype == np.uint32:  # none is negative: a huge frame is not copied
+            return values.view(dtype)
         return values.astype(dtype, copy=False)
 
     _write(path, labels, shape, frame_numbers, dtype, overwrite, checked, COMPRESSED_LABELS)
