@@ -150,7 +150,8 @@ def test_the_gold_truth_with_the_most_objects_is_painted(tmp_path: Path) -> None
     assert read_archive(path, "01")[2] == 0  # silver, where there is no gold
 
 
-@pytest.mark.parametrize("content", [b"no zip", CONTENT[:900], archive({})])
+# An archive holds the time of day, which no two processes have in common: not for a name.
+@pytest.mark.parametrize("content", [b"no zip", CONTENT[:900], archive({})], ids=["no zip", "cut", "no truth"])
 def test_archives_that_cannot_be_read(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "toy.zip"
     path.write_bytes(content)
