@@ -508,3 +508,18 @@ def test_what_is_under_way_when_a_frame_cannot_be_read_is_not_lost(look_alike: P
     with pytest.raises(OSError, match="frame 7 cannot be read"):
         found.extend(p.frame for p in Segmenter.load(look_alike).iter_frames(clip))
     assert found == list(range(7))
+
+
+def test_ctrl_c_between_two_frames_ends_all_threads(look_alike: Path, tmp_path: Path, way: str) -> None:
+    clip, seen = Clip(_Counting(50)), []
+
+    def advance(done: int, total: int, note: str = "") -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    try:
+        predict_frames(Segmenter.load(look_alike), clip, range(50), _store(tmp_path, clip), advance)
+    except KeyboardInterrupt as error:  # the error is held, and with it everything that its frames hold
+        names = [thread.name for thread in threading.enumerate()]
+        seen.append((error, [name for name in names if name.startswith(("read", "labels", "frames"))]))
+    assert [names for _, names in seen] == [[]]

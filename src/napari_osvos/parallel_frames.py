@@ -11,9 +11,10 @@ import contextvars
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 
@@ -22,7 +23,6 @@ from napari_osvos.intensity import movie_intensity
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
 
     from napari_osvos.clip import Clip
     from napari_osvos.segmenter import FrameMaps, FramePrediction, Segmenter
@@ -36,7 +36,7 @@ MOST_FINISHERS = 4
 
 def each_frame(
     segmenter: Segmenter, clip: Clip, frames: Iterable[int], use: Callable[[FramePrediction], T]
-) -> Iterator[T]:
+) -> Generator[T]:
     """Yield what `use` makes of the prediction of each frame, in the order of the frames.
 
     Frames are asked for, and read, in the caller's thread, a few ahead of the one that is yielded. Where one fails,
@@ -66,13 +66,17 @@ def each_frame(
     else:
         threads = _finishers(segmenter.device)
         pool = ThreadPoolExecutor(threads, "labels") if threads else _Here()
+
+    def finish(maps_of: Callable[[], FrameMaps]) -> T:
+        return use(segmenter.frame_prediction(maps_of()))
+
     under_way: deque[Future[T]] = deque()
     failure: Exception | None = None
     try:
         try:
-            for future, most in begin(segmenter, clip, frames, use, pool, threads):
-                under_way.append(future)
-                del future  # or what it holds would stay until the next frame is there
+            for maps_of, most in begin(segmenter, clip, frames, threads):
+                under_way.append(submit(pool, finish, maps_of))
+                del maps_of  # or what it holds would stay until the next frame is there
                 while under_way and (len(under_way) > most or under_way[0].done()):
                     yield under_way.popleft().result()
         except Exception as error:
@@ -96,42 +100,24 @@ def submit(pool: ThreadPoolExecutor, function: Callable[..., T], *arguments: Any
     return pool.submit(contextvars.copy_context().run, function, *arguments)
 
 
-def _side_by_side(
-    segmenter: Segmenter,
-    clip: Clip,
-    frames: Iterable[int],
-    use: Callable[[FramePrediction], T],
-    pool: ThreadPoolExecutor,
-    threads: int,
-) -> Iterator[tuple[Future[T], int]]:
-    """Yield each frame that has begun, and how many of them may be under way."""
+Begun: TypeAlias = "Iterator[tuple[Callable[[], FrameMaps], int]]"
+"""For each frame what makes its maps, or has them, and how many frames may be under way."""
 
-    def predict(t: int, planes: list[NDArray[Any]]) -> T:
-        return use(segmenter.frame_prediction(segmenter.frame_maps(clip, t, planes)))
 
+def _side_by_side(segmenter: Segmenter, clip: Clip, frames: Iterable[int], threads: int) -> Begun:
+    """Read each frame; all else is for its thread."""
     for t in frames:
         movie_intensity(clip, segmenter.net.config.intensities)  # the clip knows it from here on: threads do not read
         planes = [clip.plane(p) for p in range(t * clip.depth, (t + 1) * clip.depth)]
         # One waits, lest a thread has nothing to do. Where memory ran short, frames go one by one.
-        yield submit(pool, predict, t, planes), threads if segmenter.shortage.tile is None else 0
+        yield partial(segmenter.frame_maps, clip, t, planes), threads if segmenter.shortage.tile is None else 0
 
 
-def _behind(
-    segmenter: Segmenter,
-    clip: Clip,
-    frames: Iterable[int],
-    use: Callable[[FramePrediction], T],
-    pool: ThreadPoolExecutor,
-    threads: int,
-) -> Iterator[tuple[Future[T], int]]:
-    """Yield each frame that the network is done with, and how many of them may be under way."""
-
-    def finish(maps: FrameMaps) -> T:
-        return use(segmenter.frame_prediction(maps))
-
+def _behind(segmenter: Segmenter, clip: Clip, frames: Iterable[int], threads: int) -> Begun:
+    """Pass each frame through the network; its labels are for a thread."""
     for maps in segmenter.iter_maps(clip, frames):
         n_bytes = sum(_n_bytes(plane) for plane in maps.planes)
-        yield submit(pool, finish, maps), min(threads + 1, int(MAPS_BYTES // n_bytes))
+        yield lambda maps=maps: maps, min(threads + 1, int(MAPS_BYTES // n_bytes))  # type: ignore[misc]
 
 
 def _finishers(device: torch.device) -> int:

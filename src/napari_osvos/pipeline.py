@@ -6,6 +6,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, Protocol
 
 import numpy as np
@@ -72,10 +73,10 @@ def predict_frames(
 
     movie_intensity(clip, segmenter.net.config.intensities)  # known from here on, or reading would be out of turn
     try:
-        written = each_frame(segmenter, ReadAhead(clip, planes, reader), positions, write)
-        for done, _ in enumerate(written, start=1):
-            if advance is not None:
-                advance(done, len(positions))
+        with closing(each_frame(segmenter, ReadAhead(clip, planes, reader), positions, write)) as written:
+            for done, _ in enumerate(written, start=1):
+                if advance is not None:  # where it fails, as by Ctrl+C, threads end all the same
+                    advance(done, len(positions))
     finally:
         reader.shutdown(cancel_futures=True)
 
