@@ -364,7 +364,7 @@ def test_the_engine_lets_a_cluster_fill(client: Any, desk: Desk, toy: ToyFiles, 
     for t, event in found.items():
         np.testing.assert_array_equal(event.labels, alone[t])
     assert desk.log.of(Noted) == []
-    assert desk.log.frames[0] in (4, 5, 6)  # what is in view comes first
+    assert 5 in desk.log.frames[:4]  # what is in view comes early; which of two workers ends first is theirs
     assert sum(map(len, client.run(_frames_done).values())) - before == N_FRAMES
 
 
