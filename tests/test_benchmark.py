@@ -104,14 +104,27 @@ def test_the_plan_measures_nothing_twice(toy: ToyFiles) -> None:
         plan([movie], methods=methods, counts=[0])
 
 
-def test_methods_that_are_not_installed_are_refused(toy: ToyFiles) -> None:
+@pytest.mark.parametrize(
+    ("installed", "lacks"),
+    [
+        ((), "needs napari-convpaint, which is not installed; run pip"),
+        (("PyQt6",), "needs napari-convpaint, which is not installed; run pip"),
+        (("napari_convpaint",), "needs a Qt binding, of which none is installed; run pip"),
+        (("napari_convpaint", "PySide6"), ""),
+    ],
+)
+def test_methods_that_are_not_installed_are_refused(
+    toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...], lacks: str
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name in installed or None)
     movie = BenchmarkMovie("toy", toy.movie, toy.truth)
-    if importlib.util.find_spec("napari_convpaint") is None:
+    if lacks:
         assert "convpaint" not in available_methods()
-        with pytest.raises(ValueError, match="needs napari-convpaint, which is not installed"):
+        with pytest.raises(ValueError, match=lacks):
             plan([movie], methods=["convpaint"])
     else:
         assert "convpaint" in available_methods()
+        assert len(plan([movie], methods=["convpaint"], counts=[1])) == 1
 
 
 def test_a_movie_whose_objects_count_now_is_measured_again(toy: ToyFiles) -> None:

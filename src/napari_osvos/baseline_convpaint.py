@@ -21,13 +21,19 @@ PIXELS = 50_000
 """Annotated pixels that are learned from at most, of all frames together; its users scribble some thousand."""
 VGG16 = Path("~/.cache/torch/hub/checkpoints/vgg16-397923af.pth")
 """Where napari-convpaint keeps what it downloads."""
+QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
+"""It imports one of these, even without a window."""
 
 
 def missing_convpaint() -> str:
     """Return in one sentence what is missing to run it; nothing if it is there."""
-    if importlib.util.find_spec("napari_convpaint") is not None:
+    if importlib.util.find_spec("napari_convpaint") is None:
+        lacks, package = "napari-convpaint, which is not installed", "napari-convpaint"
+    elif not any(importlib.util.find_spec(binding) for binding in QT_BINDINGS):  # its package imports its widget
+        lacks, package = "a Qt binding, of which none is installed", "pyqt6"
+    else:
         return ""
-    return "The method 'convpaint' needs napari-convpaint, which is not installed; run pip install napari-convpaint."
+    return f"The method 'convpaint' needs {lacks}; run pip install {package}."
 
 
 def offline_features() -> str:
