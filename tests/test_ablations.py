@@ -96,7 +96,7 @@ def test_the_longest_schedule_of_the_paper_is_a_method(toy: ToyFiles) -> None:
     movie = BenchmarkMovie("movie", toy.movie, toy.truth)
     (cell,) = plan([movie], methods=["published-2000x5"], parents=[str(toy.parent)], counts=[1])
     config = make_method(cell)[0]._tuner.config
-    assert (config.quality, config.planned_steps, config.passes) == ("published", 2000, 5)
+    assert (config.quality, config.planned_steps(), config.passes) == ("published", 2000, 5)
 
 
 @pytest.mark.parametrize("instances", [False, True])

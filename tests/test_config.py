@@ -115,4 +115,4 @@ def test_each_quality_has_its_steps() -> None:
     assert tuple(QUALITIES) == get_args(Quality)
     words = {field.name: field.metadata["help"] for field in dataclasses.fields(FineTuneConfig)}["quality"]
     assert all(f"{name} {meaning}" in words for name, (_, meaning) in QUALITIES.items())
-    assert all(FineTuneConfig(quality=quality).planned_steps > 0 for quality in QUALITIES)  # type: ignore[arg-type]
+    assert all(FineTuneConfig(quality=quality).planned_steps() > 0 for quality in QUALITIES)  # type: ignore[arg-type]

@@ -288,10 +288,29 @@ def test_best_averages_mirror_images() -> None:
 
 
 def test_the_quality_is_a_number_of_steps() -> None:
-    planned = [FineTuneConfig(quality=q).planned_steps for q in ("preview", "fast", "balanced", "best")]  # type: ignore[arg-type]
+    planned = [FineTuneConfig(quality=q).planned_steps() for q in ("preview", "fast", "balanced", "best")]  # type: ignore[arg-type]
     assert planned == sorted(set(planned))
-    assert FineTuneConfig(quality="published").planned_steps == 500
-    assert FineTuneConfig(quality="best", steps=3).planned_steps == 3
+    assert FineTuneConfig(quality="published").planned_steps() == 500
+    assert FineTuneConfig(quality="best", steps=3).planned_steps() == 3
+
+
+def test_more_frames_are_learned_for_longer() -> None:
+    fast = FineTuneConfig(quality="fast")
+    assert [fast.planned_steps(n) for n in (1, 2, 4, 9, 100)] == [36, 51, 72, 108, 108]
+    assert fast.replace(steps=5).planned_steps(4) == 5
+    assert [FineTuneConfig(quality="balanced").planned_steps(n) for n in (1, 2, 4, 9)] == [240, 339, 480, 480]
+    for quality in ("preview", "best", "published"):
+        config = FineTuneConfig(quality=quality)  # type: ignore[arg-type]
+        assert config.planned_steps(9) == config.planned_steps()
+
+    clip, _, truth = toy_clip()
+    for frames in ([0], [0, 1, 2]):
+        annotations = Annotations.from_labels(truth, frames=frames)
+        tuner = _tuner(quality="fast", steps=None)
+        first = next(tuner.steps(clip, annotations))
+        assert first.steps == fast.planned_steps(len(frames)) == tuner.planned_steps(len(frames))
+        # what was learned before is not learned anew
+        assert next(_tuner(tuner.segmenter, quality="fast", steps=None).steps(clip, annotations)).steps == 36
 
 
 def test_a_time_may_be_set_instead() -> None:

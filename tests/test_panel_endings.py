@@ -215,3 +215,34 @@ def test_another_device_or_number_of_threads_is_measured_and_said(make_napari_vi
     panel.settings.threads.setValue(2)
     wait_until(lambda: "CPU, 2 threads" in panel.run.device.text(), "the other number of threads")
     assert panel.estimate_desk.expected.calibration.device == "cpu"
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_the_dial_counts_what_is_painted(make_napari_viewer: Any, depth: int) -> None:
+    movie = small_movie()
+    frames, labels = movie.frames, movie.labels
+    if depth:
+        frames, labels = np.stack([frames] * depth, 1), np.stack([labels] * depth, 1)
+    viewer = make_napari_viewer()
+    viewer.add_image(frames, name="cells", axis_labels=("t", "z", "y", "x") if depth else ("t", "y", "x"))
+    panel = open_panel(viewer)
+    desk = panel.estimate_desk
+    wait_until(lambda: desk.expected.calibration, "the calibration")
+    marked: list[dict[str, float]] = []
+    panel.run.dial.expect = marked.append
+    for n in range(2):
+        paint(panel, labels[n], n)
+    clip = panel.data.movie.clip()
+
+    def expected(n_planes: int) -> dict[str, float]:
+        qualities = ("preview", "fast", "balanced", "best")
+        return {q: sum(desk.expected.of(clip, panel.settings.tuning_config(q), n_planes)) for q in qualities}
+
+    wait_until(lambda: marked and marked[-1] == expected(2 * max(depth, 1)), "the time of what is painted")
+    assert expected(4)["balanced"] > expected(2)["balanced"] > expected(1)["balanced"]
+    assert expected(4)["best"] == expected(1)["best"]
+
+    quick(panel, steps=2)
+    panel.run_desk.segment()
+    assert panel.control.run.expected == desk.expected.of(clip, panel.settings.tuning_config(panel.run.dial.quality))
+    wait_for_end(panel)

@@ -72,6 +72,9 @@ def test_the_estimate_can_be_worked_out_by_hand() -> None:
     assert estimated_seconds(speed, fast.replace(crops=4, crop_size=128), **common) == pytest.approx((2.0, 5.0))
     assert estimated_seconds(speed, fast.replace(seconds=7.0), **common, flips=True) == pytest.approx((7.0, 20.0))
     assert estimated_seconds(speed, None, **common) == pytest.approx((0.0, 5.0))
+    by_quality = fast.replace(steps=None)  # 36 updates, and twice as many of four planes
+    assert estimated_seconds(speed, by_quality, **common) == pytest.approx((3.6, 5.0))
+    assert estimated_seconds(speed, by_quality, **common, n_annotated=4) == pytest.approx((7.2, 5.0))
     assert estimated_seconds(speed, fast.replace(quality="published"), **common) == pytest.approx((60.0, 5.0))
 
 

@@ -7,6 +7,7 @@ plain ``dict`` (TOML, JSON and the header of a weight file hold the same keys).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,9 @@ QUALITIES: dict[Quality, tuple[int, str]] = {
     "best": (1200, "some 2 min, and prediction averages four views of each frame"),
     "published": (500, "as in the paper, whole frames, which takes longest on large ones"),
 }
+# So short that each of several annotated frames would be seen too rarely: sqrt(n) times as many updates for n frames,
+# at most this many times.
+LONGER_FOR_MORE: dict[Quality, float] = {"fast": 3.0, "balanced": 2.0}
 
 _EDGES = (
     "what lies outside of a frame: its mirror image; or nothing, as published, where side outputs fade out at the edges"
@@ -268,7 +272,10 @@ class FineTuneConfig(Config):
         "balanced", "how much to learn, from quick to accurate: "
         + "; ".join(f"{name} {meaning}" for name, (_, meaning) in QUALITIES.items()), choices=tuple(QUALITIES),
     )  # fmt: skip
-    steps: int | None = setting(None, "updates of the weights; by default those of the quality", minimum=1)
+    steps: int | None = setting(
+        None, "updates of the weights; by default those of the quality, of which several annotated frames have more,"
+        " four of them twice as many", minimum=1,
+    )  # fmt: skip
     seconds: float | None = setting(
         None,
         "time for fine-tuning instead of a number of updates; results then depend on the machine",
@@ -323,10 +330,17 @@ class FineTuneConfig(Config):
         wanted = min(max(diameter, min(self.enlarged_diameter, self.object_diameter), 1.0), self.object_diameter)
         return min(max(wanted / max(diameter, 1.0), SMALLEST_ZOOM), self.largest_zoom)
 
-    @property
-    def planned_steps(self) -> int:
-        """Number of updates: `steps`, or that of the quality."""
-        return self.steps or QUALITIES[self.quality][0]
+    def planned_steps(self, n_annotated: int = 1) -> int:
+        """Return the number of updates: `steps`, or that of the quality.
+
+        Parameters
+        ----------
+        n_annotated : int
+            Annotated frames (of volumes: slices): with n of them ``fast`` and ``balanced`` make sqrt(n) times as many
+            updates as with one, at most 3 and 2 times; the others as many as with one.
+        """
+        longer = min(math.sqrt(max(n_annotated, 1)), LONGER_FOR_MORE.get(self.quality, 1.0))
+        return self.steps or round(QUALITIES[self.quality][0] * longer)
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,13 @@ class FineTuner:
             pass
         return self.segmenter
 
+    def planned_steps(self, n_annotated: int) -> int:
+        """Return the number of updates for so many annotated frames (of volumes: slices).
+
+        An earlier fine-tuning has learned from most of them before: it is continued as if there were one.
+        """
+        return self.config.planned_steps(1 if isinstance(self.start, Segmenter) else n_annotated)
+
     def end_early(self) -> None:
         """Have `steps` end after the update at hand, as if it had been the last; call it between two of them."""
         self._ends_early = True
@@ -244,7 +251,8 @@ class FineTuner:
         positive_share = float(np.average([s.positive_share for s in sources], weights=known))
 
         self.threshold = 1 / (1 + math.exp(-threshold_shift(positive_share, config.balance)))
-        count = min(max(config.planned_steps // STEPS_PER_LOOK, 1), 4)
+        planned = self.planned_steps(len(frames))
+        count = min(max(planned // STEPS_PER_LOOK, 1), 4)
         looks = [0.15 + 0.2 * i for i in range(count)]
 
         def loss_of_step(step: int, progress: float) -> Tensor:
@@ -290,7 +298,7 @@ class FineTuner:
                 net,
                 loss_of_step,
                 optimiser,
-                config.planned_steps,
+                planned,
                 first_step=done,
                 passes=batches.passes,
                 seconds=config.seconds and max(config.seconds - spent, 1e-3),
@@ -344,7 +352,7 @@ class FineTuner:
                 net,
                 published_loss(net, [whole_frame(source, self.device) for source in planes], config.seed),
                 optimiser,
-                config.planned_steps,
+                config.planned_steps(),
                 first_step=done,
                 passes=config.passes,
                 seconds=config.seconds and max(config.seconds - spent, 1e-3),

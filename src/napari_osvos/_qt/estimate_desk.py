@@ -15,6 +15,7 @@ from napari_osvos._qt.paint_watch import PaintWatch
 from napari_osvos._qt.quality_dial import DIAL
 from napari_osvos._qt.run_section import RunSection
 from napari_osvos._qt.settings_section import SettingsSection
+from napari_osvos._qt.wish import Wish
 from napari_osvos.painted_frames import annotations_of
 from napari_osvos.worker.events import Calibrated, EngineDied, EngineReady, Event
 
@@ -46,8 +47,9 @@ class EstimateDesk(QObject):
         self.expected = ExpectedTime()
         self._machine: tuple[str, int | None] = ("auto", None)
         self._ready: EngineReady | None = None
+        self._planes_a_frame = 1.0  # that hold paint
         self._measure = Background(self)
-        self._measure.done.connect(self._take_diameter)
+        self._measure.done.connect(self._take_measures)
         bridge.told.connect(self._take_news)
         settings.changed.connect(self._take_settings)
         data.movie_changed.connect(self.estimate)
@@ -88,28 +90,43 @@ class EstimateDesk(QObject):
             self._section.dial.expect({})
             return
         seconds = {}
+        painted = self._watch.painted
+        n_annotated = self._n_planes(0 if painted is None else len(painted.frames))
         try:
             clip = movie.clip()
             for quality in DIAL:
-                expected = self.expected.of(clip, self._settings.tuning_config(quality))
+                expected = self.expected.of(clip, self._settings.tuning_config(quality), n_annotated)
                 if expected is not None:
                     seconds[quality] = sum(expected)
         except ValueError as error:
             self.said.emit(str(error), "warning", "")
         self._section.dial.expect(seconds)
 
+    def expected_of(self, wish: Wish) -> tuple[float, float] | None:
+        """Return seconds of learning and of filling that a run will take; None until the engine is calibrated."""
+        n_annotated = 1 if wish.frames is None or wish.segmenter is not None else self._n_planes(len(wish.frames))
+        return self.expected.of(wish.movie.clip(), None if wish.frames is None else wish.tuning, n_annotated)
+
+    def _n_planes(self, n_frames: int) -> int:
+        return max(round(n_frames * self._planes_a_frame), 1)
+
     def _measure_objects(self, *event: Any) -> None:
-        """Look how large the painted objects are, since small ones are enlarged and take longer."""
+        """Look how much is painted and how large the objects are: small ones are enlarged, and take longer."""
         painted, movie = self._watch.painted, self._data.movie
         if painted is None or movie is None or not painted.frames:
+            self.estimate()
             return
         few = {one.frame: movie.axes.read_frame(self._watch.array, one.frame) for one in painted.frames[:2]}
         axes, partial, background = movie.axes, painted.partial, self._frames.background_label
-        self._measure.start(
-            lambda: annotations_of(few, axes, partial=partial, background_label=background).object_diameter()
-        )
 
-    def _take_diameter(self, diameter: float) -> None:
+        def look() -> tuple[float, float]:
+            annotations = annotations_of(few, axes, partial=partial, background_label=background)
+            return annotations.object_diameter(), len(annotations.planes) / len(few)
+
+        self._measure.start(look)
+
+    def _take_measures(self, measures: tuple[float, float]) -> None:
+        diameter, self._planes_a_frame = measures
         if abs(diameter - self.expected.diameter) > 1:
             self.expected.diameter = diameter
-            self.estimate()
+        self.estimate()

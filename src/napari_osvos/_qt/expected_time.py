@@ -21,13 +21,18 @@ class ExpectedTime:
         self.diameter = _USUAL_DIAMETER
         self._corrections = [1.0, 1.0]  # of learning and filling
 
-    def of(self, clip: Clip, tuning: FineTuneConfig | None) -> tuple[float, float] | None:
-        """Return seconds of learning (0 where `tuning` is None) and of filling the movie."""
+    def of(self, clip: Clip, tuning: FineTuneConfig | None, n_annotated: int = 1) -> tuple[float, float] | None:
+        """Return seconds of learning from so many planes (0 where `tuning` is None) and of filling the movie."""
         if self.calibration is None:
             return None
         zoom = 1.0 if tuning is None else tuning.zoom(self.diameter)
         learning, filling = estimated_seconds(
-            self.calibration, tuning, n_planes=clip.n_planes, plane_shape=clip.plane_shape, zoom=zoom
+            self.calibration,
+            tuning,
+            n_planes=clip.n_planes,
+            plane_shape=clip.plane_shape,
+            zoom=zoom,
+            n_annotated=n_annotated,
         )
         if tuning is None or tuning.seconds is None:
             learning *= self._corrections[0]

@@ -104,8 +104,7 @@ class RunDesk(QObject):
         # neither the name of a layer nor that of a file of the session is given twice
         counted = (wish.movie.layer, wish.session)
         number = max(self._numbers.get(one, 0) for one in counted) + 1
-        tuning = wish.tuning if wish.frames is not None else None
-        self.control.start(wish, number, self._estimates.expected.of(wish.movie.clip(), tuning))
+        self.control.start(wish, number, self._estimates.expected_of(wish))
         self._numbers.update(dict.fromkeys(counted, number))
 
     def count_from(self, movie_layer: Any, number: int) -> None:

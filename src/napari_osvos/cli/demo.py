@@ -69,7 +69,7 @@ def demo(given: argparse.Namespace, console: Console) -> None:
         parent = load_start(given)
     shown = []
     for look in given.looks:
-        with console.progress(look, config.planned_steps) as advance:
+        with console.progress(look, config.planned_steps()) as advance:
 
             def said(what: str, done: int, total: int, advance: Advance = advance) -> None:
                 advance(done, total, what)

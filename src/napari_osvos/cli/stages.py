@@ -158,7 +158,8 @@ def learn(
         return stopped
 
     report.add(settings=config.to_dict(), quality=config.quality, seed=config.seed)
-    with report.timing("fine_tune"), console.progress("fine-tuning", config.planned_steps) as advance:
+    planned = tuner.planned_steps(len(annotations.planes))
+    with report.timing("fine_tune"), console.progress("fine-tuning", planned) as advance:
         try:
             with asking_at_ctrl_c(may_wait):
                 for step in tuner.steps(clip, annotations):

@@ -37,6 +37,7 @@ def estimated_seconds(
     plane_shape: tuple[int, int],
     zoom: float = 1.0,
     flips: bool | None = None,
+    n_annotated: int = 1,
 ) -> tuple[float, float]:
     """Return how long a run will take: seconds of learning, and of filling the movie.
 
@@ -54,6 +55,8 @@ def estimated_seconds(
         Network pixels per movie pixel, above 0: `FineTuneConfig.zoom`, or that of the segmenter.
     flips : bool, optional
         Whether mirror images are averaged; by default as `tuning` has it (quality ``best``).
+    n_annotated : int
+        Planes that are learned from; 1 where an earlier fine-tuning is continued.
 
     Returns
     -------
@@ -63,7 +66,7 @@ def estimated_seconds(
     learning = 0.0
     megapixels = plane_shape[0] * plane_shape[1] * zoom**2 / 1e6
     if tuning is not None:
-        learning = tuning.planned_steps * _seconds_per_step(calibration, tuning, megapixels)
+        learning = tuning.planned_steps(n_annotated) * _seconds_per_step(calibration, tuning, megapixels)
         if tuning.seconds is not None:
             learning = tuning.seconds
         if flips is None:
