@@ -1,0 +1,197 @@
+"""Renew the tables of a page from a table of `napari-osvos benchmark`: ``python benchmarks/comparison_page.py --help``.
+
+A table of the page stands below a comment that says what is in it::
+
+    <!-- table: J of frames=1 methods=otsu,balanced,balanced@vgg16,balanced*0 movies=GOWT1,HeLa -->
+
+A measure, or ``cost`` (seconds and memory of each method); the number of annotated frames; methods, with ``@parent``
+where it is not lite, and ``*seeds`` where only those are meant (``*0+1``); by default all movies. ``--merge`` takes
+rows of other tables into the first: those of a later one replace those of an earlier one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median, stdev
+
+from napari_osvos.benchmark_table import Row, n_predicted, parent_name, read_table, write_table
+
+TABLE = re.compile(r"(<!-- table: (.+?) -->\n\n)((?:\|.*\n)*)")
+HEADINGS = {
+    "nearest-mask": "nearest mask copied",
+    "otsu": "Otsu",
+    "optical-flow": "optical flow",
+    "random-forest": "random forest",
+    "convpaint": "Convpaint",
+    "unet-same-seconds": "U-Net, same seconds",
+}
+MEASURES = ("J", "F", "F2px", "SEG", "DET", "TRA", "F1_50", "F1_75")
+
+
+@dataclass(frozen=True)
+class Column:
+    """Measurements of one method, from one parent, of some seeds (of all if none are named)."""
+
+    method: str
+    parent: str
+    seeds: tuple[str, ...]
+
+    @classmethod
+    def of(cls, words: str) -> Column:
+        """Read ``method@parent*seed+seed``."""
+        words, _, seeds = words.partition("*")
+        method, _, parent = words.partition("@")
+        return cls(method, parent or "lite", tuple(seeds.split("+")) if seeds else ())
+
+    @property
+    def heading(self) -> str:
+        """How it is called above a column."""
+        if self.method in HEADINGS:
+            return HEADINGS[self.method]
+        quality = self.method.removesuffix("-no-parent")
+        network = "" if self.parent == "lite" else f", {self.parent}"
+        return f"`{quality}`{network}{', random weights' * (quality != self.method)}"
+
+    def holds(self, row: Row) -> bool:
+        """Whether a measurement is one of these."""
+        ours = not row["parent"] or parent_name(row["parent"]) == self.parent
+        return row["method"] == self.method and ours and (not self.seeds or row["seed"] in self.seeds)
+
+
+def scores(rows: Sequence[Row], measure: str, columns: Sequence[Column], movies: Sequence[str]) -> list[str]:
+    """Return a Markdown table: movies, the mean of each group of several, the mean of groups; the highest bold."""
+    found: dict[str, list[list[float]]] = {}
+    groups: dict[str, list[str]] = {}
+    for movie in dict.fromkeys(row["movie"] for row in rows if row[measure]):
+        if movies and movie not in movies:
+            continue
+        of = [row for row in rows if row["movie"] == movie and row[measure]]
+        found[movie] = [[float(row[measure]) for row in of if column.holds(row)] for column in columns]
+        if any(found[movie]):
+            groups.setdefault(of[0]["group"] or movie, []).append(movie)
+    lines = ["| | " + " | ".join(column.heading for column in columns) + " |", "|" + "---|" * (len(columns) + 1)]
+    for several in groups.values():
+        lines += [_line(movie, found[movie]) for movie in several]
+    of_groups = [
+        [_mean_of([found[movie][i] for movie in several]) for i in range(len(columns))] for several in groups.values()
+    ]
+    for (group, several), means in zip(groups.items(), of_groups, strict=True):
+        if len(several) > 1:
+            lines.append(_line(f"mean of the {_in_words(len(several))} of {group}", [[m] if m else [] for m in means]))
+    if len(groups) > 2 and not movies and measure == "J":
+        means = [_mean_of([[m] if (m := of[i]) else [] for of in of_groups]) for i in range(len(columns))]
+        lines.append(_line(f"mean of the {_in_words(len(groups))} groups", [[m] if m else [] for m in means]))
+    return lines
+
+
+def cost(rows: Sequence[Row], columns: Sequence[Column], frames: str) -> list[str]:
+    """Return a Markdown table: the median over measurements, and their range, of seconds and memory."""
+    painted = "one painted frame" if frames == "1" else f"{_in_words(int(frames))} painted frames"
+    lines = [f"| {painted} | learn, s | predict, s/frame | peak memory, MB |", "|---|---|---|---|"]
+    for column in columns:
+        of = [row for row in rows if column.holds(row)]
+        if not of:
+            continue
+        cells = (
+            _range([float(row["adapt_s"]) for row in of]),
+            _range([float(row["predict_s"]) / n_predicted(row) for row in of], 2),
+            _range([float(row["peak_memory_mb"]) for row in of], 0),
+        )
+        lines.append(f"| {column.heading} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def renewed(page: str, rows: Sequence[Row]) -> str:
+    """Return the page with its tables as the measurements have them.
+
+    Raises
+    ------
+    ValueError
+        If a comment asks for what there is not.
+    """
+
+    def table(match: re.Match[str]) -> str:
+        what, _, rest = match[2].partition(" of ")
+        given = dict(word.split("=", 1) for word in rest.split())
+        if not {"frames", "methods"} <= given.keys():
+            raise ValueError(f"The comment is {match[2]!r}; it must have ' of frames=N methods=A,B'.")
+        if what not in (*MEASURES, "cost"):
+            raise ValueError(f"The comment asks for {what!r}; allowed are {', '.join(MEASURES)} and cost.")
+        of = [row for row in rows if row["n_annotated"] == given["frames"]]
+        columns = [Column.of(words) for words in given["methods"].split(",")]
+        movies = given["movies"].split(",") if "movies" in given else []
+        if movies:
+            of = [row for row in of if row["movie"] in movies]
+        lacking = [column for column in columns if not any(column.holds(row) for row in of)]
+        if lacking:
+            raise ValueError(f"No measurement of {lacking[0].method} from {lacking[0].parent} is in the table.")
+        lines = cost(of, columns, given["frames"]) if what == "cost" else scores(of, what, columns, movies)
+        return match[1] + "\n".join(lines) + "\n"
+
+    return TABLE.sub(table, page)
+
+
+def merged(tables: Iterable[Sequence[Row]]) -> list[Row]:
+    """Return the rows of all tables; a measurement that is in several is taken from the last."""
+    rows: dict[tuple[str, ...], Row] = {}
+    for table in tables:
+        for row in table:
+            key = tuple(row[name] for name in ("movie", "method", "parent", "n_annotated", "seed", "steps"))
+            rows[key] = row
+    order = {movie: i for i, movie in enumerate(dict.fromkeys(row["movie"] for row in rows.values()))}
+    return sorted(rows.values(), key=lambda row: (order[row["movie"]], int(row["n_annotated"])))
+
+
+def _line(name: str, cells: Sequence[Sequence[float]]) -> str:
+    """Return a row of means +- standard deviation, the highest mean as shown bold."""
+    means = [f"{mean(values):.3f}" if values else "" for values in cells]
+    words = [
+        (f"**{shown}**" if shown and shown == max(means) else shown)
+        + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+        for shown, values in zip(means, cells, strict=True)
+    ]
+    return f"| {name} | " + " | ".join(words) + " |"
+
+
+def _mean_of(several: Sequence[Sequence[float]]) -> float | None:
+    """Return the mean of means; None where one is missing."""
+    return mean(mean(values) for values in several) if all(several) else None
+
+
+def _range(values: Sequence[float], digits: int | None = None) -> str:
+    """Return the median, and the least and the most in brackets; seconds below ten with a digit after the point."""
+
+    def shown(value: float) -> str:
+        return f"{value:.{(1 if value < 9.95 else 0) if digits is None else digits}f}"
+
+    return f"{shown(median(values))} ({shown(min(values))} to {shown(max(values))})"
+
+
+def _in_words(n: int) -> str:
+    return {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}.get(n, str(n))
+
+
+def main() -> None:
+    """Renew the page, and merge tables first if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", type=Path, help="of the benchmark, CSV")
+    parser.add_argument("page", type=Path, nargs="?", help="Markdown, whose tables are renewed")
+    parser.add_argument("--merge", type=Path, nargs="+", default=[], help="tables whose rows go into TABLE first")
+    given = parser.parse_args()
+    try:
+        if given.merge:
+            write_table(given.table, merged(read_table(path) for path in (given.table, *given.merge)))
+        if given.page is not None:
+            page = given.page.read_text(encoding="utf-8")
+            given.page.write_text(renewed(page, read_table(given.table)), encoding="utf-8")
+    except (OSError, ValueError) as error:
+        sys.exit(f"comparison_page.py: error: {error}")
+
+
+if __name__ == "__main__":
+    main()
