@@ -48,7 +48,7 @@ AXES = {
 EXPECTED = {
     "frames": "seconds: 1, memory: 0",
     "edge": "seconds a frame: 2, memory: 2 up to a tile, then that of the frame itself",
-    "painted": "learning and prediction: 0, but for reading and looking at each",
+    "painted": "seconds of learning: 0.5 up to four, 0 beyond, but for reading and looking at each; memory: 0",
     "long": "",
 }
 DIAMETER, LONG_DIAMETER, DEVIATES = 32, 64, 0.25
