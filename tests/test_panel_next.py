@@ -321,7 +321,8 @@ def test_marks_of_frames_are_brought_back_with_the_session(viewer: Any) -> None:
     assert ticks(panel, 2) == [False, True, False, False]
     assert ticks(panel, 3) == [False, False, True, False]
     assert [panel.frames.list.topLevelItem(i).text(1) for i in range(4)] == ["3", "3", "3, corrected", "3, corrected"]
-    assert panel.next_part.strip.content.accepted == {2} or panel.next_part.desk.verdict is None
+    assert panel.watch.painted.accepted == {2}
+    assert panel.next_part.desk.verdict is None  # what an earlier run thought of the frames is not brought back
 
 
 def test_letters_reach_the_viewer_while_the_list_of_frames_has_the_focus(viewer: Any, qtbot: Any) -> None:
