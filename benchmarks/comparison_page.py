@@ -1,12 +1,11 @@
-"""Renew the tables of a page from a table of `napari-osvos benchmark`: ``python benchmarks/comparison_page.py --help``.
+"""Renew the tables of a page from tables of `napari-osvos benchmark`: ``python benchmarks/comparison_page.py --help``.
 
 A table of the page stands below a comment that says what is in it::
 
     <!-- table: J of frames=1 methods=otsu,balanced,balanced@vgg16,balanced*0 movies=GOWT1,HeLa -->
 
 A measure, or ``cost`` (seconds and memory of each method); the number of annotated frames; methods, with ``@parent``
-where it is not lite, and ``*seeds`` where only those are meant (``*0+1``); by default all movies. ``--merge`` takes
-rows of other tables into the first: those of a later one replace those of an earlier one.
+where it is not lite, and ``*seeds`` where only those are meant (``*0+1``); by default all movies.
 """
 
 from __future__ import annotations
@@ -14,12 +13,13 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median, stdev
 
-from napari_osvos.benchmark_table import Row, n_predicted, parent_name, read_table, write_table
+from napari_osvos.benchmark_table import Row, n_predicted, parent_name, read_table
+from napari_osvos.machine import replacing
 
 TABLE = re.compile(r"(<!-- table: (.+?) -->\n\n)((?:\|.*\n)*)")
 HEADINGS = {
@@ -136,17 +136,6 @@ def renewed(page: str, rows: Sequence[Row]) -> str:
     return TABLE.sub(table, page)
 
 
-def merged(tables: Iterable[Sequence[Row]]) -> list[Row]:
-    """Return the rows of all tables; a measurement that is in several is taken from the last."""
-    rows: dict[tuple[str, ...], Row] = {}
-    for table in tables:
-        for row in table:
-            key = tuple(row[name] for name in ("movie", "method", "parent", "n_annotated", "seed", "steps"))
-            rows[key] = row
-    order = {movie: i for i, movie in enumerate(dict.fromkeys(row["movie"] for row in rows.values()))}
-    return sorted(rows.values(), key=lambda row: (order[row["movie"]], int(row["n_annotated"])))
-
-
 def _line(name: str, cells: Sequence[Sequence[float]]) -> str:
     """Return a row of means +- standard deviation, the highest mean as shown bold."""
     means = [f"{mean(values):.3f}" if values else "" for values in cells]
@@ -177,18 +166,19 @@ def _in_words(n: int) -> str:
 
 
 def main() -> None:
-    """Renew the page, and merge tables first if asked to."""
+    """Renew the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", type=Path, help="of the benchmark, CSV")
-    parser.add_argument("page", type=Path, nargs="?", help="Markdown, whose tables are renewed")
-    parser.add_argument("--merge", type=Path, nargs="+", default=[], help="tables whose rows go into TABLE first")
+    parser.add_argument("page", type=Path, help="Markdown, whose tables are renewed")
+    parser.add_argument("tables", type=Path, nargs="+", help="of the benchmark, CSV; no measurement is in two of them")
     given = parser.parse_args()
     try:
-        if given.merge:
-            write_table(given.table, merged(read_table(path) for path in (given.table, *given.merge)))
-        if given.page is not None:
-            page = given.page.read_text(encoding="utf-8")
-            given.page.write_text(renewed(page, read_table(given.table)), encoding="utf-8")
+        lacking = [path for path in given.tables if not path.is_file()]
+        if lacking:
+            raise ValueError(f"There is no table {lacking[0]}.")
+        rows = [row for path in given.tables for row in read_table(path)]
+        page = renewed(given.page.read_text(encoding="utf-8"), rows)
+        with replacing(given.page) as partial:
+            partial.write_text(page, encoding="utf-8")
     except (OSError, ValueError) as error:
         sys.exit(f"comparison_page.py: error: {error}")
 

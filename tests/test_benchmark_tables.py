@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import re
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -69,6 +71,54 @@ def test_the_card_of_a_parent_shows_what_the_benchmark_measured(tmp_path: Path) 
     lines = script["model_card"](parent, 10, read_table(tmp_path / "table.csv")).splitlines()
     assert "| movie | method | n_annotated | seed | J | F | F2px | adapt_s |" in lines
     assert "| a |  | 2 |  |  |  |  | 7 |" in lines
+
+
+def _page_script() -> dict[str, Any]:
+    return runpy.run_path(str(RESULTS.parent / "comparison_page.py"))
+
+
+def test_the_tables_of_a_page_are_renewed() -> None:
+    rows = [
+        _row(movie=movie, group=group, method=method, parent=parent, seed=str(seed), J=str(j + seed / 10))
+        for movie, group, best in (("cells", "", 0.8), ("swan", "DAVIS", 0.6), ("dog", "DAVIS", 0.4))
+        for method, parent, j in (("otsu", "", 0.1), ("fast", "lite", best), ("fast", "vgg16", 0.5))
+        for seed in range(2)
+    ]
+    comment = "<!-- table: J of frames=1 methods=otsu,fast,fast@vgg16*0 -->"
+    page = f"Before.\n\n{comment}\n\n| old |\n|---|\n\nBehind.\n"
+    renewed = _page_script()["renewed"]
+    assert (
+        renewed(page, rows)
+        == f"""Before.
+
+{comment}
+
+| | Otsu | `fast` | `fast`, vgg16 |
+|---|---|---|---|
+| cells | 0.150 ± 0.071 | **0.850** ± 0.071 | 0.500 |
+| swan | 0.150 ± 0.071 | **0.650** ± 0.071 | 0.500 |
+| dog | 0.150 ± 0.071 | 0.450 ± 0.071 | **0.500** |
+| mean of the two of DAVIS | 0.150 | **0.550** | 0.500 |
+
+Behind.
+"""
+    )
+    cost = page.replace("J of frames=1 methods=otsu,fast,fast@vgg16*0", "cost of frames=1 methods=fast*0")
+    assert "| `fast` | 5.0 (5.0 to 5.0) | 2.00 (2.00 to 2.00) | 500 (500 to 500) |" in renewed(cost, rows)
+    for wrong, sentence in {
+        "J of frames=1 methods=best": "No measurement of best from lite is in the table.",
+        "luck of frames=1 methods=fast": "The comment asks for 'luck'; allowed are J, ",
+        "J of methods=fast": "it must have ' of frames=N methods=A,B'.",
+    }.items():
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            renewed(page.replace(comment, f"<!-- table: {wrong} -->"), rows)
+
+
+def test_the_comparison_shows_what_was_measured() -> None:
+    page = (RESULTS.parents[1] / "docs" / "comparison.md").read_text(encoding="utf-8")
+    themes = ("methods_*.csv", "networks_*.csv")
+    rows = [row for theme in themes for path in sorted(RESULTS.glob(theme)) for row in read_table(path)]
+    assert _page_script()["renewed"](page, rows) == page
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
