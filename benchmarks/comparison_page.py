@@ -63,13 +63,11 @@ class Column:
         return row["method"] == self.method and ours and (not self.seeds or row["seed"] in self.seeds)
 
 
-def scores(rows: Sequence[Row], measure: str, columns: Sequence[Column], movies: Sequence[str]) -> list[str]:
+def scores(rows: Sequence[Row], measure: str, columns: Sequence[Column]) -> list[str]:
     """Return a Markdown table: movies, the mean of each group of several, the mean of groups; the highest bold."""
     found: dict[str, list[list[float]]] = {}
     groups: dict[str, list[str]] = {}
     for movie in dict.fromkeys(row["movie"] for row in rows if row[measure]):
-        if movies and movie not in movies:
-            continue
         of = [row for row in rows if row["movie"] == movie and row[measure]]
         found[movie] = [[float(row[measure]) for row in of if column.holds(row)] for column in columns]
         if any(found[movie]):
@@ -82,10 +80,10 @@ def scores(rows: Sequence[Row], measure: str, columns: Sequence[Column], movies:
     ]
     for (group, several), means in zip(groups.items(), of_groups, strict=True):
         if len(several) > 1:
-            lines.append(_line(f"mean of the {_in_words(len(several))} of {group}", [[m] if m else [] for m in means]))
-    if len(groups) > 2 and not movies and measure == "J":
-        means = [_mean_of([[m] if (m := of[i]) else [] for of in of_groups]) for i in range(len(columns))]
-        lines.append(_line(f"mean of the {_in_words(len(groups))} groups", [[m] if m else [] for m in means]))
+            lines.append(_line(f"mean of the {_in_words(len(several))} of {group}", [_if_there(m) for m in means]))
+    if len(groups) > 2 and measure == "J":
+        means = [_mean_of([_if_there(of[i]) for of in of_groups]) for i in range(len(columns))]
+        lines.append(_line(f"mean of the {_in_words(len(groups))} groups", [_if_there(m) for m in means]))
     return lines
 
 
@@ -95,8 +93,6 @@ def cost(rows: Sequence[Row], columns: Sequence[Column], frames: str) -> list[st
     lines = [f"| {painted} | learn, s | predict, s/frame | peak memory, MB |", "|---|---|---|---|"]
     for column in columns:
         of = [row for row in rows if column.holds(row)]
-        if not of:
-            continue
         cells = (
             _range([float(row["adapt_s"]) for row in of]),
             _range([float(row["predict_s"]) / n_predicted(row) for row in of], 2),
@@ -124,13 +120,12 @@ def renewed(page: str, rows: Sequence[Row]) -> str:
             raise ValueError(f"The comment asks for {what!r}; allowed are {', '.join(MEASURES)} and cost.")
         of = [row for row in rows if row["n_annotated"] == given["frames"]]
         columns = [Column.of(words) for words in given["methods"].split(",")]
-        movies = given["movies"].split(",") if "movies" in given else []
-        if movies:
-            of = [row for row in of if row["movie"] in movies]
+        if "movies" in given:
+            of = [row for row in of if row["movie"] in given["movies"].split(",")]
         lacking = [column for column in columns if not any(column.holds(row) for row in of)]
         if lacking:
             raise ValueError(f"No measurement of {lacking[0].method} from {lacking[0].parent} is in the table.")
-        lines = cost(of, columns, given["frames"]) if what == "cost" else scores(of, what, columns, movies)
+        lines = cost(of, columns, given["frames"]) if what == "cost" else scores(of, what, columns)
         return match[1] + "\n".join(lines) + "\n"
 
     return TABLE.sub(table, page)
@@ -150,6 +145,10 @@ def _line(name: str, cells: Sequence[Sequence[float]]) -> str:
 def _mean_of(several: Sequence[Sequence[float]]) -> float | None:
     """Return the mean of means; None where one is missing."""
     return mean(mean(values) for values in several) if all(several) else None
+
+
+def _if_there(value: float | None) -> list[float]:
+    return [] if value is None else [value]
 
 
 def _range(values: Sequence[float], digits: int | None = None) -> str:
