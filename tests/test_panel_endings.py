@@ -246,3 +246,9 @@ def test_the_dial_counts_what_is_painted(make_napari_viewer: Any, depth: int) ->
     panel.run_desk.segment()
     assert panel.control.run.expected == desk.expected.of(clip, panel.settings.tuning_config(panel.run.dial.quality))
     wait_for_end(panel)
+    panel.settings.tuning.fill({"steps": None})
+    panel.settings.changed.emit()
+    assert panel.run.segmenter is not None  # the round is refined next, as if it learned from one
+    assert marked[-1] == expected(1)
+    panel.run.choose_origin(None)
+    assert marked[-1] == expected(2 * max(depth, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
@@ -53,6 +54,7 @@ class EstimateDesk(QObject):
         bridge.told.connect(self._take_news)
         settings.changed.connect(self._take_settings)
         data.movie_changed.connect(self.estimate)
+        section.origin.currentIndexChanged.connect(lambda index: self.estimate())
         watch.changed.connect(self._measure_objects)
         frames.partial_set.connect(self._measure_objects)
         frames.background_changed.connect(self._measure_objects)
@@ -91,7 +93,7 @@ class EstimateDesk(QObject):
             return
         seconds = {}
         painted = self._watch.painted
-        n_annotated = self._n_planes(0 if painted is None else len(painted.frames))
+        n_annotated = self._n_planes(0 if painted is None else len(painted.frames), self._section.segmenter)
         try:
             clip = movie.clip()
             for quality in DIAL:
@@ -104,11 +106,14 @@ class EstimateDesk(QObject):
 
     def expected_of(self, wish: Wish) -> tuple[float, float] | None:
         """Return seconds of learning and of filling that a run will take; None until the engine is calibrated."""
-        n_annotated = 1 if wish.frames is None or wish.segmenter is not None else self._n_planes(len(wish.frames))
-        return self.expected.of(wish.movie.clip(), None if wish.frames is None else wish.tuning, n_annotated)
+        clip = wish.movie.clip()
+        if wish.frames is None:
+            return self.expected.of(clip, None)
+        return self.expected.of(clip, wish.tuning, self._n_planes(len(wish.frames), wish.segmenter))
 
-    def _n_planes(self, n_frames: int) -> int:
-        return max(round(n_frames * self._planes_a_frame), 1)
+    def _n_planes(self, n_frames: int, segmenter: Path | None) -> int:
+        """Return how many planes count for the number of updates: 1 where a segmenter is learned on."""
+        return 1 if segmenter is not None else max(round(n_frames * self._planes_a_frame), 1)
 
     def _measure_objects(self, *event: Any) -> None:
         """Look how much is painted and how large the objects are: small ones are enlarged, and take longer."""
