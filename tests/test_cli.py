@@ -402,6 +402,7 @@ def _interrupt_at(words: list[str], said: str, folder: Path) -> tuple[int, str]:
     return code, "".join(heard)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
 def test_ctrl_c_keeps_what_was_learned(toy: ToyFiles) -> None:
     code, said = _interrupt_at(_segment(toy, "--save", "kept.osvos", "--seconds", "60"), "fine-tuning", toy.folder)

@@ -320,6 +320,7 @@ def test_a_movie_that_changes_is_another(tmp_path: Path) -> None:
     assert path_facts(folder) != before
 
 
+@pytest.mark.slow
 def test_what_is_kept_of_a_frame_takes_no_copies_of_it(tmp_path: Path) -> None:
     rng, shape = np.random.default_rng(0), (1, 2048, 2048)
     labels = rng.integers(0, 2**17, shape[1:]).astype(np.uint32)

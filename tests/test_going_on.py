@@ -149,6 +149,7 @@ def _pixels(path: Path) -> np.ndarray:
     return np.stack([clip.plane(p) for p in range(clip.n_planes)])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_killed_while_the_folder_is_removed_all_is_done(look_alike: Path, toy: ToyFiles) -> None:
     words = ["predict", str(look_alike), str(toy.movie), "-o", str(toy.folder / "labels.tif"), "--no-track"]

@@ -43,6 +43,7 @@ with contextlib.suppress(SystemExit):
     assert not modules_after(asking) & SCREEN_AND_TORCH
 
 
+@pytest.mark.slow
 def test_loading_a_network_loads_nothing_that_takes_as_long_as_torch() -> None:
     before = modules_after("import torch\ntorch.nn.Conv2d(1, 1, 1, device='meta')")  # of old releases of torch
     assert "sympy" not in modules_after("from napari_osvos import ParentNetwork\nParentNetwork.bundled()") - before

@@ -134,6 +134,7 @@ def test_learning_goes_on_with_the_cpu() -> None:
     assert step.step == 5
 
 
+@pytest.mark.slow
 def test_the_memory_of_the_network_is_known_within_a_factor() -> None:
     """Measured in a process of its own: what the network holds at its peak for a megapixel."""
     code = """

@@ -72,6 +72,7 @@ def test_a_parent_tells_objects_from_background(trained: Path) -> None:
     assert float(probability[mask].mean()) > float(probability[~mask].mean()) + 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_at", [20, 72])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(trained: Path, tmp_path: Path, killed_at: int) -> None:
     """Killed before the first checkpoint (30), and between a checkpoint (60) and the next one (90), after a log row."""
