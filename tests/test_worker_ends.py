@@ -243,9 +243,9 @@ def test_closing_leaves_nothing_behind(desk: Desk, parent: Path) -> None:
     assert all(folder.is_dir() for folder in folders)
     began = time.monotonic()
     own.engine.close()
-    assert time.monotonic() - began < 0.5
-    until(lambda: is_gone(pid), 10)  # killed processes, too, need a turn on a busy machine
-    until(lambda: not any(folder.exists() for folder in folders), 10)
+    assert time.monotonic() - began < 2
+    until(lambda: is_gone(pid))  # killed processes, too, need a turn on a busy machine
+    until(lambda: not any(folder.exists() for folder in folders))
     assert not own.engine.is_alive
     assert not own.engine.is_busy
     own.engine.close()
@@ -255,8 +255,8 @@ def test_closing_leaves_nothing_behind(desk: Desk, parent: Path) -> None:
         own.engine.run(own.request())
     log, engine = weakref.ref(own.log), weakref.ref(own.engine)
     del own, connection
-    until(lambda: gc.collect() is not None and log() is None and engine() is None, 10)
-    until(lambda: set(threading.enumerate()) <= threads, 10)
+    until(lambda: gc.collect() is not None and log() is None and engine() is None)
+    until(lambda: set(threading.enumerate()) <= threads)
 
 
 def test_closing_while_it_starts_leaves_nothing_behind() -> None:
@@ -333,7 +333,7 @@ def test_a_script_without_a_guard_runs_once_and_ends_with_its_last_line(
     once, told, folders = out.splitlines()
     assert (once, script.returncode, err) == ("once", 0, "")
     assert told.startswith(event)
-    until(lambda: is_gone(int(told.split()[1])), 5)
+    until(lambda: is_gone(int(told.split()[1])))
     assert not any(Path(folder).exists() for folder in folders.split())
 
 
@@ -344,5 +344,5 @@ def test_the_engine_ends_when_its_client_is_killed(tmp_path: Path, parent: Path)
     out, _ = script.communicate(timeout=120)
     _, told, folders = out.splitlines()
     assert script.returncode == -signal.SIGKILL
-    until(lambda: is_gone(int(told.split()[1])), 10)
-    until(lambda: not any(Path(folder).exists() for folder in folders.split()), 10)
+    until(lambda: is_gone(int(told.split()[1])))
+    until(lambda: not any(Path(folder).exists() for folder in folders.split()))
