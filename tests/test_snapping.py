@@ -30,6 +30,14 @@ def test_weak_contours_part_nothing() -> None:
     assert len(np.unique(contour_regions(0 * contour))) == 1
 
 
+def test_contours_that_are_the_same_everywhere_part_nothing() -> None:
+    ramp = np.linspace(0.4, 0.9, 400, dtype=np.float32).reshape(20, 20)
+    for contour in (np.full((20, 20), 0.5, np.float32), ramp):
+        assert not contour_regions(contour).any()
+    whole = np.ones((20, 20), np.int32)
+    np.testing.assert_array_equal(snap(whole, np.full((20, 20), 0.5, np.float32)), whole)
+
+
 def test_a_ragged_mask_takes_the_shape_of_the_contour() -> None:
     contour, inside = _square()
     ragged = inside * 3

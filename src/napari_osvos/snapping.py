@@ -67,6 +67,8 @@ def contour_regions(contour: NDArray[np.float32], cut: float = CUT) -> NDArray[n
     if contour.max(initial=0) < cut:
         return np.zeros(contour.shape, np.int64)
     basins = watershed(np.round(contour, 2))  # plateaus of all but equal height are one basin
+    if basins.max() <= 1:  # none has a neighbour to be merged with
+        return np.zeros(contour.shape, np.int64)
     graph = rag_boundary(basins, contour.astype(np.float64))
     regions: NDArray[np.int64] = merge_hierarchical(
         basins, graph, cut, rag_copy=False, in_place_merge=True, merge_func=_merge, weight_func=_mean_border
