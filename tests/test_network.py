@@ -160,7 +160,7 @@ def test_what_is_padded_hardly_matters(config: NetworkConfig) -> None:
 @pytest.mark.parametrize(
     ("kind", "mean", "std"),
     [
-        ("imagenet-features", (123.68, 116.779, 103.939), (1, 1, 1)),
+        ("imagenet-features", (122.679, 116.669, 104.007), (1, 1, 1)),
         ("imagenet-v1", (0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255)),
     ],
 )
@@ -174,6 +174,22 @@ def test_the_first_layer_gets_what_its_weights_were_trained_on(
     net(raw / 127.5 - 1)  # an 8-bit frame, as `IntensityScale` of kind "display" makes it
     expected = (raw - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
     torch.testing.assert_close(seen[0], expected, atol=1e-3, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["imagenet-features", "imagenet-v1"])
+def test_intensities_are_those_that_torchvision_gives_its_weights(kind: str) -> None:
+    from torchvision.models import VGG16_Weights
+
+    theirs = VGG16_Weights[kind.replace("imagenet-", "imagenet1k_").upper()].transforms()
+    net = _network(NARROW_VGG16.replace(intensities=kind))
+    seen: list[Tensor] = []
+    net.stages[0][0][0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    raw = torch.randint(0, 256, (1, 3, 16, 16), generator=torch.Generator().manual_seed(0)).float()
+    net(raw / 127.5 - 1)
+    mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in (theirs.mean, theirs.std))
+    grey_level = 1 / 255 / std  # torchvision rounds the mean that the paper subtracts
+    assert bool(((seen[0] - (raw / 255 - mean) / std).abs() < 0.5 * grey_level).all())
 
 
 # -- folding ---------------------------------------------------------------------------------------

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from napari_osvos.config import NetworkConfig
 
-# RGB mean of ImageNet in 0..255, as the published network and torchvision's IMAGENET1K_FEATURES
-# subtract it, and mean and deviation in 0..1 of IMAGENET1K_V1.
-_FEATURES_MEAN = (123.68, 116.779, 103.939)
+# RGB mean of ImageNet in 0..255 as the published network subtracts it (torchvision has 123, 117, 104 for
+# IMAGENET1K_FEATURES), and mean and deviation in 0..1 of IMAGENET1K_V1.
+_FEATURES_MEAN = (122.679, 116.669, 104.007)
 _V1_MEAN, _V1_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
