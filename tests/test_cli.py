@@ -19,7 +19,7 @@ import pytest
 import tifffile
 from toy_files import QUICK, ToyFiles, write_toy_files
 
-from napari_osvos import Segmenter, finetune, read_labels, write_labels
+from napari_osvos import NetworkConfig, ParentNetwork, Segmenter, finetune, read_labels, write_labels
 from napari_osvos.cli import build_parser, main
 from napari_osvos.cli.console import Console, duration
 from napari_osvos.cli.options import frame_numbers, settings_of
@@ -77,6 +77,33 @@ def test_segment_writes_labels_that_match_the_truth(toy: ToyFiles, capsys: pytes
     said = capsys.readouterr()
     assert "| J |" in said.out
     assert "peak memory" in said.err
+
+
+def test_settings_that_have_no_say_with_the_quality_are_pointed_out(
+    toy: ToyFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["fine-tune", toy.movie, "-a", toy.painted, "--parent", toy.parent, "-o", toy.folder / "toy.osvos"]
+    words = [str(word) for word in [*words, "--steps", "1", "--force"]]
+    assert main([*words, "--quality", "fast", "--passes", "5"]) == 0
+    assert "warning: --passes has no say with --quality fast." in capsys.readouterr().err
+    assert main([*words, "--quality", "published", "--passes", "2", "--learning-rate", "0.1", "--crops", "3"]) == 0
+    assert "warning: --learning-rate, --crops have no say with --quality published." in capsys.readouterr().err
+    assert main([*words, "--quality", "balanced", "--learning-rate", "0.1"]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_snapping_needs_a_network_that_predicts_contours(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    parent = toy.folder / "published.safetensors"
+    ParentNetwork.random(NetworkConfig.tiny().replace(heads=("foreground",))).save(parent)
+    words = ["segment", toy.movie, "-a", toy.painted, "-o", toy.folder / "labels.tif", "--parent", parent, *QUICK]
+    assert main([str(word) for word in [*words, "--snap", "--save", toy.folder / "toy.osvos"]]) == 2
+    assert "this network predicts no contours that masks could be snapped to" in _error(capsys)
+    assert not (toy.folder / "toy.osvos").exists()  # said before anything is learned
+    assert main([str(word) for word in [*words, "--save", toy.folder / "toy.osvos"]]) == 0
+    capsys.readouterr()
+    words = ["predict", toy.folder / "toy.osvos", toy.movie, "-o", toy.folder / "snapped.tif", "--snap"]
+    assert main([str(word) for word in words]) == 2
+    assert "this network predicts no contours that masks could be snapped to" in _error(capsys)
 
 
 def test_segment_is_fine_tune_then_predict(toy: ToyFiles) -> None:

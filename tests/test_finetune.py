@@ -272,8 +272,9 @@ def test_an_update_as_published_may_take_the_gradients_of_several_passes(monkeyp
     passes: list[int] = []
     plain = finetune.published_loss
 
-    def counting(*given: Any) -> Any:
-        loss = plain(*given)
+    def counting(net: Any, frames: Any, seed: int, varied: bool) -> Any:
+        assert varied  # as in the authors' code for 2000 x 5
+        loss = plain(net, frames, seed, varied)
         return lambda number, progress: (passes.append(number), loss(number, progress))[1]
 
     monkeypatch.setattr(finetune, "published_loss", counting)

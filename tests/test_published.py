@@ -140,6 +140,10 @@ def _frame(seed: int = 0, shape: tuple[int, int] = (16, 24)) -> Batch:
     return Batch(x, mask, 0 * mask, torch.ones_like(mask), mask.mean())
 
 
+def _single(frame: Batch) -> Batch:
+    return Batch(**{name: part.float() for name, part in frame.tensors().items()})
+
+
 def test_the_loss_is_the_published_sum_over_the_number_of_pixels() -> None:
     frame = _frame()
     logits = torch.from_numpy(np.random.default_rng(1).normal(0, 2, (1, 16, 24)))
@@ -147,16 +151,44 @@ def test_the_loss_is_the_published_sum_over_the_number_of_pixels() -> None:
     assert float(found) == pytest.approx(_published_sum(logits[0], frame.mask[0]) / (16 * 24), rel=1e-12)
 
 
-def test_a_pass_of_fine_tuning_is_the_loss_of_a_frame_or_of_its_mirror_image() -> None:
+def test_500_updates_see_a_frame_and_its_mirror_image_at_three_scales_in_turn() -> None:
     net, frame = _network(NARROW).double(), _frame()
     loss = published_loss(net, [frame], seed=0)
+    expected = []
     with torch.no_grad():
-        expected = [
-            _published_sum(net(torch.flip(frame.x, turn))[0, 0], torch.flip(frame.mask, turn)[0]) / (16 * 24)
-            for turn in ((), (-1,))
-        ]
-        found = {round(float(loss(number, 0.5)), 5) for number in range(12)}
-    assert found == {round(value, 5) for value in expected}
+        for size in ((16, 24), (12, 19), (8, 12)):  # whole, 0.8 and 0.5, rounded down
+            x = F.interpolate(frame.x, size, mode="bilinear", antialias=True)
+            mask = F.interpolate(frame.mask[None], size, mode="nearest-exact")[0]
+            for turn in ((), (-1,)):
+                flipped = torch.flip(mask, turn)[0]
+                expected.append(_published_sum(net(torch.flip(x, turn))[0, 0], flipped) / (16 * 24))
+        found = [[round(float(loss(6 * turn + i, 0.5)), 5) for i in range(6)] for turn in range(4)]
+    assert all(sorted(turn) == sorted(round(value, 5) for value in expected) for turn in found)
+    assert len({tuple(turn) for turn in found}) > 1  # in another order each time
+
+
+def test_each_painted_frame_has_its_turn() -> None:
+    net = _network(NARROW)
+    frames = [_single(_frame(seed)) for seed in range(3)]
+    for varied, turn in ((False, 18), (True, 3)):
+        loss = published_loss(net, frames, seed=0, varied=varied)
+        with torch.no_grad():
+            assert len({float(loss(number, 0.5)) for number in range(turn)}) == turn
+
+
+def test_a_pass_of_2000_x_5_sees_a_frame_mirrored_turned_and_zoomed() -> None:
+    net, frame = _network(NARROW), _single(_frame())
+    seen: list[Tensor] = []
+    net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    loss = published_loss(net, [frame], seed=3, varied=True)
+    with torch.no_grad():
+        once, again = (float(loss(7, 0.5)) for _ in range(2))
+        loss(8, 0.5)
+    assert once == again  # a run that is gone on with draws the same
+    assert torch.equal(seen[0], seen[1])
+    assert seen[0].shape == frame.x.shape
+    assert not any(torch.equal(x, y) for x in seen for y in (frame.x, frame.x.flip(-1)))
+    assert not torch.equal(seen[1], seen[2])
 
 
 def test_a_pass_of_a_parent_adds_the_loss_of_each_side_output_at_full_size() -> None:
@@ -272,8 +304,7 @@ class _Chosen:
 
 
 def _varied(angle: float = 0.0, zoom: float = 1.0, mirror: bool = False) -> tuple[Batch, Batch]:
-    frame = _frame()
-    frame = Batch(*(t.float() for t in (frame.x, frame.mask, frame.contour, frame.known, frame.positive_share)))
+    frame = _single(_frame())
     return frame, varied_frame(frame, _Chosen(angle, zoom, mirror))  # type: ignore[arg-type]
 
 
@@ -323,4 +354,5 @@ def test_the_published_recipe_has_the_numbers_of_the_paper() -> None:
     assert (recipe.steps, recipe.passes, recipe.deep_supervision) == (50_000, 10, 1.0)
     config = recipe.topology()
     assert (config.intensities, config.edges) == ("imagenet-features", "published")
-    assert config.replace(edges="mirrored", intensities="robust") == NetworkConfig.vgg16()
+    assert config.heads == ("foreground",)
+    assert config.replace(edges="mirrored", intensities="robust") == NetworkConfig.vgg16().replace(heads=config.heads)

@@ -75,7 +75,9 @@ def test_the_estimate_can_be_worked_out_by_hand() -> None:
     by_quality = fast.replace(steps=None)  # 36 updates, and twice as many of four planes
     assert estimated_seconds(speed, by_quality, **common) == pytest.approx((3.6, 5.0))
     assert estimated_seconds(speed, by_quality, **common, n_annotated=4) == pytest.approx((7.2, 5.0))
-    assert estimated_seconds(speed, fast.replace(quality="published"), **common) == pytest.approx((60.0, 5.0))
+    published = fast.replace(quality="published")  # frames at three scales; of several passes all are whole
+    assert estimated_seconds(speed, published, **common) == pytest.approx((60.0 * (1 + 0.8**2 + 0.5**2) / 3, 5.0))
+    assert estimated_seconds(speed, published.replace(passes=5), **common) == pytest.approx((300.0, 5.0))
 
 
 @pytest.mark.parametrize("changes", [{}, {"object_diameter": 64.0}, {"object_diameter": 4.0}, {"quality": "published"}])

@@ -8,7 +8,7 @@ plain ``dict`` (TOML, JSON and the header of a weight file hold the same keys).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from napari_osvos.settings import Config, setting
@@ -25,6 +25,8 @@ QUALITIES: dict[Quality, tuple[int, str]] = {
 # So short that each of several annotated frames would be seen too rarely: sqrt(n) times as many updates for n frames,
 # at most this many times.
 LONGER_FOR_MORE: dict[Quality, float] = {"fast": 3.0, "balanced": 2.0}
+PUBLISHED_SCALES = (1.0, 0.8, 0.5)
+"""At which the 500 updates of ``published`` see a frame, and its mirror image."""
 
 _EDGES = (
     "what lies outside of a frame: its mirror image; or nothing, as published, where side outputs fade out at the edges"
@@ -259,8 +261,13 @@ class ParentConfig(Config):
         )
 
     def topology(self) -> NetworkConfig:
-        """Return the network that is trained, with the intensities that its base was trained on."""
+        """Return the network that is trained, with the intensities that its base was trained on.
+
+        The published loss knows no contours, so that there is no head for them.
+        """
         config = NetworkConfig.preset(self.network).replace(edges=self.edges)
+        if self.schedule == "published":
+            config = config.replace(heads=("foreground",))
         return config if self.base == "random" else config.replace(intensities=self.base)
 
 
@@ -273,8 +280,8 @@ class FineTuneConfig(Config):
         + "; ".join(f"{name} {meaning}" for name, (_, meaning) in QUALITIES.items()), choices=tuple(QUALITIES),
     )  # fmt: skip
     steps: int | None = setting(
-        None, "updates of the weights; by default those of the quality, of which several annotated frames have more,"
-        " four of them twice as many", minimum=1,
+        None, "updates of the weights; by default those of the quality, of which 'fast' and 'balanced' make more for"
+        " several annotated frames, for four of them twice as many", minimum=1,
     )  # fmt: skip
     seconds: float | None = setting(
         None,
@@ -307,8 +314,8 @@ class FineTuneConfig(Config):
     contour_weight: float = setting(0.25, _CONTOUR_WEIGHT, minimum=0, maximum=10)
     distance_weight: float = setting(0.25, "weight of the head that learns distances to borders", minimum=0, maximum=10)
     passes: int = setting(
-        1, "frames whose gradients make one update of the quality 'published', such as 5 for 2000 x 5", minimum=1,
-        maximum=1000,
+        1, "frames whose gradients make one update of the quality 'published', such as 5 for 2000 x 5; several are"
+        " turned and zoomed as there", minimum=1, maximum=1000,
     )  # fmt: skip
     task: str = setting(
         "auto",
@@ -322,6 +329,14 @@ class FineTuneConfig(Config):
         super().__post_init__()
         if len(self.shares) != 4 or abs(sum(self.shares) - 1) > 1e-6:
             raise ValueError(f"FineTuneConfig.shares is {self.shares!r}; it must be four numbers that add up to 1.")
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """Names of the settings that have no say with this quality."""
+        if self.quality == "published":
+            used = {"quality", "steps", "seconds", "passes", "task", "seed"}
+            return frozenset(spec.name for spec in fields(self) if spec.name not in used)
+        return frozenset({"passes"})
 
     def zoom(self, diameter: float) -> float:
         """Return the network pixels per movie pixel for objects of a diameter in pixels."""
@@ -356,6 +371,14 @@ class PredictConfig(Config):
         None, "probability from which a pixel is foreground; higher: smaller objects, lower: larger ones; by default as"
         " chosen in fine-tuning", minimum=0, maximum=1,
     )  # fmt: skip
+
+    def check(self, network: NetworkConfig) -> None:
+        """Raise ValueError where a network does not predict what these settings need."""
+        if self.snap and "contour" not in network.heads:
+            raise ValueError(
+                "PredictConfig.snap is True, but this network predicts no contours that masks could be snapped to, as "
+                "one that was trained as published does not; leave it out, or take another parent."
+            )
 
 
 @dataclass(frozen=True)

@@ -345,12 +345,13 @@ class FineTuner:
             Source(clip.plane(p), annotations.labels(p), annotations.known(p), intensity, 1.0)
             for p in annotations.planes
         ]
+        varied = config.passes > 1
         optimiser = published_optimiser(net)
         batches = Batches(1, self.device, self.shortage, lambda: self._to_cpu(optimiser))
         yield from batches.updates(
             lambda done, spent: training_steps(
                 net,
-                published_loss(net, [whole_frame(source, self.device) for source in planes], config.seed),
+                published_loss(net, [whole_frame(source, self.device) for source in planes], config.seed, varied),
                 optimiser,
                 config.planned_steps(),
                 first_step=done,

@@ -95,6 +95,7 @@ class PredictJob:
 
         segmenter = Segmenter.load(self.segmenter, device)
         segmenter.config = segmenter.config.replace(**self.settings)
+        segmenter.config.check(segmenter.net.config)
         return segmenter
 
     def identity(self, clip: Clip | None = None) -> dict[str, Any]:

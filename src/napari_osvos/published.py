@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_osvos.augment import reflect
+from napari_osvos.config import PUBLISHED_SCALES
 from napari_osvos.losses import balanced_cross_entropy
 from napari_osvos.network import OSVOSNet
 from napari_osvos.sampling import CONTOUR, KNOWN, MASK, Batch, Source
@@ -26,7 +27,7 @@ SUMMED_RATE = 1e-8
 LEARNING_RATE = SUMMED_RATE * PIXELS
 """The same for a mean over a frame of DAVIS."""
 MOMENTUM, WEIGHT_DECAY = 0.9, 2e-4
-# What the parent's images are turned and zoomed by, at most.
+# What frames are turned and zoomed by, at most.
 ROTATION, SMALLEST, LARGEST = 30.0, 0.75, 1.25
 # Standard deviation of the weights that the base network does not have.
 NEW_WEIGHTS = 1e-3
@@ -91,17 +92,60 @@ def published_cross_entropy(logits: Tensor, mask: Tensor, known: Tensor, share: 
     return balanced_cross_entropy(logits, mask, known, share) * (2 * share * (1 - share))
 
 
-def published_loss(net: OSVOSNet, frames: Sequence[Batch], seed: int) -> Callable[[int, float], Tensor]:
-    """Return the loss of a pass of fine-tuning: of one frame drawn at random, mirrored half of the time."""
+def published_loss(
+    net: OSVOSNet, frames: Sequence[Batch], seed: int, varied: bool = False
+) -> Callable[[int, float], Tensor]:
+    """Return the loss of a pass of fine-tuning, which takes its number and sees one frame.
+
+    No frame comes again before all others were seen.
+
+    Parameters
+    ----------
+    net : OSVOSNet
+        To be trained.
+    frames : sequence of Batch
+        Each a batch of one.
+    seed : int
+        Of their order.
+    varied : bool
+        Whether each is varied by `varied_frame`, as in the authors' code for 2000 x 5 passes. Otherwise it is seen at
+        each of `PUBLISHED_SCALES`, as it is and mirrored, as in their code for 500 updates; a reduced frame then counts
+        less, by its number of pixels.
+    """
+    seen = [(frame, 1.0) for frame in frames] if varied else [_reduced(f, s) for f in frames for s in PUBLISHED_SCALES]
 
     def loss_of_pass(number: int, progress: float) -> Tensor:
-        rng = np.random.default_rng([seed, number])
-        frame = frames[int(rng.integers(len(frames)))]
-        turn = (lambda t: torch.flip(t, (-1,))) if rng.random() < 0.5 else (lambda t: t)
-        foreground = net(turn(frame.x))[:, net.config.heads.index("foreground")].float()
-        return published_cross_entropy(foreground, turn(frame.mask), turn(frame.known), frame.positive_share)
+        turn, place = divmod(number, len(seen) * (1 if varied else 2))
+        order = np.random.default_rng([seed, turn]).permutation(len(seen) * (1 if varied else 2))
+        frame, weight = seen[order[place] % len(seen)]
+        if varied:
+            frame = varied_frame(frame, np.random.default_rng([seed, turn, place]))
+        elif order[place] >= len(seen):
+            frame = _mirrored(frame)
+        foreground = net(frame.x)[:, net.config.heads.index("foreground")].float()
+        return weight * published_cross_entropy(foreground, frame.mask, frame.known, _share(frame))
 
     return loss_of_pass
+
+
+def _share(frame: Batch) -> Tensor:
+    """Return the share of foreground in what is known of a frame."""
+    return (frame.mask * frame.known).sum() / frame.known.sum().clamp_min(1)
+
+
+def _mirrored(frame: Batch) -> Batch:
+    x, mask, contour, known = (torch.flip(t, (-1,)) for t in (frame.x, frame.mask, frame.contour, frame.known))
+    return Batch(x, mask, contour, known, frame.positive_share)
+
+
+def _reduced(frame: Batch, scale: float) -> tuple[Batch, float]:
+    """Return a frame at a scale, and its share of the pixels of the frame."""
+    height, width = frame.x.shape[-2:]
+    size = max(1, int(height * scale)), max(1, int(width * scale))
+    x = nn.functional.interpolate(frame.x, size, mode="bilinear", antialias=True) if scale < 1 else frame.x
+    targets = torch.stack([frame.mask, frame.contour, frame.known], 1)
+    mask, contour, known = nn.functional.interpolate(targets, size, mode="nearest-exact").unbind(1)
+    return Batch(x, mask, contour, known, frame.positive_share), size[0] * size[1] / (height * width)
 
 
 def published_parent_loss(net: OSVOSNet, frame: Batch, deep_weight: float) -> Tensor:
@@ -124,7 +168,7 @@ def published_parent_loss(net: OSVOSNet, frame: Batch, deep_weight: float) -> Te
     logits = [net.fused(sides, size)]
     if deep_weight > 0:
         logits += [net.upsampled(score, i, size) for i, score in enumerate(net.deep_scores(sides))]
-    share = (frame.mask * frame.known).sum() / frame.known.sum().clamp_min(1)
+    share = _share(frame)
     losses = [
         published_cross_entropy(one[:, head, :height, :width].float(), frame.mask, frame.known, share) for one in logits
     ]

@@ -94,6 +94,7 @@ def segment(given: argparse.Namespace, console: Console) -> None:
         scale_of(given, clip.labels_shape, clip.name)
         device = choose_device(given, console, report)
         start = load_start(given)
+        settings_of(given, PredictConfig).check(start.net.config)
         job = job_of(given, learned=_what_it_learns_from(given, tuning))
     with going_on(given, console, job, clip, positions, outputs) as store:
         report.add(settings=tuning.to_dict(), quality=tuning.quality, seed=tuning.seed)

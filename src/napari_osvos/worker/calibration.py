@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_osvos.config import FineTuneConfig
+from napari_osvos.config import PUBLISHED_SCALES, FineTuneConfig
 
 CALIBRATION_CROPS = 2
 CALIBRATION_CROP_SIZE = 256
@@ -76,7 +76,9 @@ def estimated_seconds(
 
 
 def _seconds_per_step(calibration: Calibration, tuning: FineTuneConfig, megapixels: float) -> float:
-    if tuning.quality == "published":  # a whole frame a step; forward, backward and update are some three predictions
-        return 3 * megapixels * calibration.seconds_per_megapixel
+    if tuning.quality == "published":  # whole frames; forward, backward and update are some three predictions
+        reduced = sum(scale**2 for scale in PUBLISHED_SCALES) / len(PUBLISHED_SCALES)
+        frames = reduced if tuning.passes == 1 else tuning.passes
+        return 3 * frames * megapixels * calibration.seconds_per_megapixel
     pixels = tuning.crops * tuning.crop_size**2
     return calibration.seconds_per_step * pixels / (CALIBRATION_CROPS * CALIBRATION_CROP_SIZE**2)

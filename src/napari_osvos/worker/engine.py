@@ -133,6 +133,8 @@ class EngineProcess:
         self.controls.check()
         start: ParentNetwork | Segmenter
         start = Segmenter.load(order.start, device) if order.start else self._parent(order.parent)
+        if order.prediction is not None:
+            order.prediction.check(start.net.config)
         shortage = Shortage(lambda sentence: tell(Noted(sentence)))
         if order.annotations is not None:
             tuner = FineTuner(start, order.tuning, device)
