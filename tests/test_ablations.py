@@ -109,6 +109,20 @@ def test_the_parent_is_applied_as_it_is(toy: ToyFiles, instances: bool) -> None:
     assert 0 <= measured["J"] <= 1
 
 
+def test_a_parent_trained_at_the_scale_of_its_images_is_applied_at_that(toy: ToyFiles) -> None:
+    parent = ParentNetwork.load(toy.parent)
+    for schedule, same in (("published", True), ("crops", False)):
+        parent.card["recipe"] = {"schedule": schedule}
+        path = toy.folder / f"{schedule}.safetensors"
+        parent.save(path)
+        movie = BenchmarkMovie("toy", toy.movie, toy.truth)
+        (cell,) = plan([movie], methods=["parent-alone"], parents=[str(path)], counts=[1], device="cpu")
+        method, _ = make_method(cell)
+        clip = read_clip(toy.movie)
+        method.fit(clip, Annotations.from_labels(read_labels(toy.truth), frames=[0]).aligned_to(clip))
+        assert (method.segmenter.zoom == 1) == same
+
+
 def test_a_unet_gets_the_seconds_that_ours_took(toy: ToyFiles) -> None:
     movie = BenchmarkMovie("toy", toy.movie, toy.truth)
     settings = {"parents": [str(toy.parent)], "counts": [1], "device": "cpu", "steps": 4}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from toy_files import ToyFiles, write_toy_files
 from napari_osvos.benchmark import pending, run
 from napari_osvos.benchmark_cell import measure, spread
 from napari_osvos.benchmark_methods import available_methods
-from napari_osvos.benchmark_movies import BenchmarkMovie, read_movies, split_pair
-from napari_osvos.benchmark_plan import fingerprint, identify, plan
-from napari_osvos.benchmark_table import COLUMNS, NEWER, read_table
+from napari_osvos.benchmark_movies import BenchmarkMovie, read_movies, read_pairs, split_pair
+from napari_osvos.benchmark_plan import fingerprint, identify, plan, plan_ablations
+from napari_osvos.benchmark_table import COLUMNS, KEY, NEWER, read_table
 from napari_osvos.cli import main
 from napari_osvos.writing import write_labels
 
@@ -49,6 +50,35 @@ def test_pairs_of_paths() -> None:
     for wrong in ("a.tif", "a:b:c", ":b"):
         with pytest.raises(ValueError, match="is no pair"):
             split_pair(wrong)
+
+
+def test_pairs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("GOWT1/02", "HeLa/02", "other/HeLa/02", "PSC/01"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "HeLa")
+    movies = read_pairs([f"{movie}:." for movie in ("../GOWT1/02", "02", "../other/HeLa/02", "../PSC/01", ".")])
+    assert [movie.name for movie in movies] == ["GOWT1-02", f"{tmp_path.name}-HeLa-02", "other-HeLa-02", "01", "HeLa"]
+    assert [movie.name for movie in read_pairs(["02:.", "../PSC/01:."])] == ["02", "01"]
+
+
+def test_movies_of_one_name_are_measured_apart_or_refused(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = []
+    for folder in ("one", "two"):
+        (toy.folder / folder).mkdir()
+        shutil.copy(toy.movie, toy.folder / folder / "movie.tif")
+        pairs.append(f"{toy.folder / folder / 'movie.tif'}:{toy.truth}")
+    table, words = toy.folder / "table.csv", ["--methods", "nearest-mask", "--frames", "1", *SETTINGS]
+    assert main(["benchmark", *pairs, "-o", str(table), *words]) == 0
+    assert [row["movie"] for row in read_table(table)] == ["one-movie", "two-movie"]
+
+    listed = toy.folder / "movies.toml"
+    listed.write_text('[[movie]]\nname = "movie"\nmovie = "movie.tif"\ntruth = "truth.tif"\n')
+    for twice in ([pairs[0], pairs[0]], [pairs[0], "--list", str(listed)]):
+        capsys.readouterr()
+        assert main(["benchmark", *twice, "-o", str(table), *words]) == 2
+        assert re.search(
+            r"The command has two movies named '.*movie', .*movie.tif and .*; names", capsys.readouterr().err
+        )
 
 
 def test_movies_are_read_from_a_list(toy: ToyFiles) -> None:
@@ -83,12 +113,36 @@ def test_movies_are_read_from_a_list(toy: ToyFiles) -> None:
             '[[movie]]\nname = "toy"\nmovie = "movie.tif"\ntruth = "truth.tif"\ntracks = true\n',
             "has tracks but no inst",
         ),
+        ('movie = ["a"]\n', r"\[\[movie\]\] number 1 of .* is 'a'; it must be a table\."),
+        (
+            '[[movie]]\nname = 3\nmovie = "movie.tif"\ntruth = "truth.tif"\n',
+            r"has name = 3; it must be a text\.",
+        ),
     ],
 )
 def test_a_wrong_list_is_refused(toy: ToyFiles, text: str, sentence: str) -> None:
     listed = toy.folder / "movies.toml"
     listed.write_text(text)
     with pytest.raises(ValueError, match=sentence):
+        read_movies(listed)
+
+
+@pytest.mark.parametrize(
+    ("entry", "allowed"),
+    [
+        ("skip_frames = 3", "a list of whole numbers"),
+        ("skip_frames = [1.5]", "a list of whole numbers"),
+        ("border = 'wide'", "a whole number"),
+        ("border = 2.7", "a whole number"),
+        ("group = 3", "a text"),
+        ("optional = 'no'", "true or false"),
+    ],
+)
+def test_an_entry_of_the_wrong_kind_is_refused(toy: ToyFiles, entry: str, allowed: str) -> None:
+    listed = toy.folder / "movies.toml"
+    listed.write_text(f'[[movie]]\nname = "toy"\nmovie = "movie.tif"\ntruth = "truth.tif"\n{entry}\n')
+    sentence = f"[[movie]] number 1 of {listed} has {entry}; it must be {allowed}."
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         read_movies(listed)
 
 
@@ -127,6 +181,50 @@ def test_methods_that_are_not_installed_are_refused(
         assert len(plan([movie], methods=["convpaint"], counts=[1])) == 1
 
 
+def test_a_parent_that_is_not_there_is_refused_before_anything_is_measured(
+    toy: ToyFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = toy.folder / "table.csv"
+    words = ["benchmark", f"{toy.movie}:{toy.truth}", "-o", str(table), "--parents", "lit", *SETTINGS]
+    for more in (["--methods", "nearest-mask,fast"], ["--ablations"]):
+        assert main([*words, *more]) == 2
+        assert "There is no parent 'lit'; name a file, or one of lite, vgg16." in capsys.readouterr().err
+    assert not table.exists()
+
+    movie = BenchmarkMovie("toy", toy.movie, toy.truth)
+    assert plan([movie], methods=["nearest-mask"], parents=["lit"], counts=[1])  # which needs none
+    assert plan([movie], methods=["fast-no-parent"], parents=["tiny"], counts=[1])  # random weights of that network
+    with pytest.raises(ValueError, match="no network named 'lit'"):
+        plan([movie], methods=["fast-no-parent"], parents=["lit"], counts=[1])
+
+
+def test_equal_seconds_without_what_took_them_are_refused_before_anything_is_measured(
+    toy: ToyFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = toy.folder / "table.csv"
+    words = ["benchmark", f"{toy.movie}:{toy.truth}", "-o", str(table), "--methods", "nearest-mask,unet-same-seconds"]
+    assert main([*words, *SETTINGS]) == 2
+    assert "needs the seconds of 'balanced' from lite on the same frames" in capsys.readouterr().err
+    assert not table.exists()
+
+    movie = BenchmarkMovie("toy", toy.movie, toy.truth)
+    ours, unet = plan([movie], methods=["balanced", "unet-same-seconds"], counts=[1], finished=[])
+    for there in (ours, unet):  # a table may have the one or the other from before
+        row = dict.fromkeys(COLUMNS, "") | dict(zip(KEY, identify(there), strict=True))
+        assert plan([movie], methods=["unet-same-seconds"], counts=[1], finished=[row]) == [unet]
+        with pytest.raises(ValueError, match="2 frames, seed 0 needs the seconds"):
+            plan([movie], methods=["unet-same-seconds"], counts=[2], finished=[row])
+
+
+def test_the_longest_schedule_of_the_paper_can_be_taken_apart(toy: ToyFiles) -> None:
+    movie, long = BenchmarkMovie("toy", toy.movie, toy.truth), "published-2000x5"
+    cells = plan_ablations([movie], qualities=[long], parents=["lite", "vgg16"], counts=[1, 2])
+    found = [(cell.method, cell.parent, cell.n_annotated) for cell in cells if cell.method.startswith(long)]
+    assert found == [(long, "lite", 1), (long, "vgg16", 1), (long, "lite", 2)]
+    both = plan_ablations([movie], qualities=["fast", long], counts=[1])
+    assert {"fast-no-parent", "fast-snapped"} <= {cell.method for cell in both}
+
+
 def test_a_movie_whose_objects_count_now_is_measured_again(toy: ToyFiles) -> None:
     foreground = BenchmarkMovie("toy", toy.movie, toy.truth)
     objects = BenchmarkMovie("toy", toy.movie, toy.truth, instances=True)
@@ -161,6 +259,9 @@ def test_a_benchmark_is_measured_then_resumed(toy: ToyFiles, capsys: pytest.Capt
     assert [row["annotated_frames"] for row in rows] == ["0", "0 3"]
     assert [row["n_scored"] for row in rows] == ["3", "2"]
     assert 0 < float(rows[0]["J"]) < 0.8
+    for name in ("J", "F"):
+        assert 0 <= float(rows[0][f"{name}_recall"]) < 1
+        assert float(rows[0][f"{name}_decay"]) > 0  # the copy fits ever less
     capsys.readouterr()
 
     words += ["--methods", "nearest-mask,random-forest,fast", "--frames", "1", *ours]
@@ -268,7 +369,7 @@ def test_an_old_table_is_gone_on_with(cells: BenchmarkMovie, tmp_path: Path) -> 
         writer.writerow(row)
     (again,) = read_table(table)
     assert again["J"] == row["J"]
-    assert again["SEG"] == again["n_predicted"] == ""
+    assert again["SEG"] == again["n_predicted"] == again["F_recall"] == ""
     assert pending([cell], [again]) == []  # finished is finished
 
     (wider,) = plan([cells], methods=["nearest-mask"], counts=[1])

@@ -12,7 +12,17 @@ import pytest
 from PIL import Image
 
 from napari_osvos.benchmark_plots import write_plots
-from napari_osvos.benchmark_table import COLUMNS, parent_name, read_table, seconds, to_markdown, write_table
+from napari_osvos.benchmark_table import (
+    COLUMNS,
+    method_names,
+    parent_name,
+    parent_names,
+    read_table,
+    seconds,
+    to_markdown,
+    told_apart,
+    write_table,
+)
 from napari_osvos.config import NetworkConfig
 from napari_osvos.parent import ParentNetwork
 
@@ -59,6 +69,22 @@ def test_the_summary_tells_parents_and_step_numbers_apart() -> None:
     assert "| fast (lite) |" in summary
     assert "| fast (vgg16), 7 steps |" in summary
     assert "Nothing has been measured yet." in to_markdown([])
+
+
+def test_the_summary_tells_thread_numbers_apart() -> None:
+    rows = [_row(method="otsu", threads="1", J="0.9"), _row(method="otsu", threads="2", steps="7", J="0.8")]
+    summary = to_markdown(rows)
+    assert "| otsu, 1 thread | 0.900 |" in summary
+    assert "| otsu, 7 steps, 2 threads | 0.800 |" in summary
+    assert method_names(rows[1:]) == ["otsu, 7 steps"]  # which there is no other of
+
+
+def test_the_summary_shows_recall_and_decay() -> None:
+    of_j, of_f = {"J_recall": "1", "J_decay": "-0.02"}, {"F_recall": "0.5", "F_decay": "0.25"}
+    summary = to_markdown([_row(method="otsu", **of_j, **of_f), _row(method="fast", **of_j)])  # the other is older
+    assert "| J | J recall | J decay | F | F recall | F decay | F at 2 px |" in summary
+    assert "| 1 | otsu | 0.900 | 1.000 | -0.020 | 0.800 | 0.500 | 0.250 | 0.700 |" in summary
+    assert "| 1 | fast | 0.900 | 1.000 | -0.020 | 0.800 |  |  | 0.700 |" in summary
 
 
 def test_the_card_of_a_parent_shows_what_the_benchmark_measured(tmp_path: Path) -> None:
@@ -149,6 +175,22 @@ def test_parents_have_short_names() -> None:
     assert parent_name("lite") == "lite"
     assert parent_name("/somewhere/parent-100/parent.safetensors") == "parent-100"
     assert parent_name("/somewhere/mine.safetensors") == "mine"
+
+
+def test_parents_of_one_name_are_told_apart() -> None:
+    files = ["/a/run/parent.safetensors", "/b/run/parent.safetensors", "run/mine.safetensors"]
+    assert list(parent_names(["lite", *files]).values()) == ["lite", "a-run", "b-run", "mine"]
+    assert parent_names(["lite", "lite.safetensors"]) == {"lite": "lite", "lite.safetensors": "lite.safetensors"}
+    summary = to_markdown([_row(method="fast", parent=parent, J=j) for parent, j in zip(files, "010", strict=True)])
+    assert "| fast (a-run) | 0.000 |" in summary
+    assert "| fast (b-run) | 1.000 |" in summary
+
+
+def test_names_are_as_short_as_tells_them_apart() -> None:
+    paths = [["x", "a-b", "c"], ["x", "a", "b", "c"], ["y", "b", "c"], ["y", "d"]]
+    assert told_apart(paths) == ["x-a-b-c", "x-a-b-c", "y-b-c", "d"]
+    assert told_apart([["y", "b"], ["y", "b"], ["b"]]) == ["y-b", "y-b", "b"]  # what is the same stays the same
+    assert told_apart([]) == []
 
 
 # -- old tables ------------------------------------------------------------------------------

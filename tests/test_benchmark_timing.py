@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from napari_osvos import benchmark_timing
 from napari_osvos.benchmark_timing import Stopwatch, TimedMeaning, timed_clip
 from napari_osvos.clip import Clip
 from napari_osvos.labelling import LabelMeaning, PlaneMaps
@@ -27,23 +29,24 @@ def test_parts_within_parts_add_up() -> None:
     assert watch.of("predict") == 0
 
 
-def test_parts_of_several_threads_are_all_counted() -> None:
-    watch, both = Stopwatch(), threading.Barrier(3)
-
-    def work() -> None:
-        with watch.part("post"):
-            both.wait()
-            time.sleep(0.02)
-
-    others = [threading.Thread(target=work) for _ in range(2)]
-    with watch.part("predict"):
-        for other in others:
-            other.start()
-        both.wait()
-        for other in others:
-            other.join()
-    assert watch.of("post") >= 0.04
-    assert watch.of("predict") >= 0.02
+def test_time_of_several_threads_is_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, now = Stopwatch(), 0.0
+    monkeypatch.setattr(benchmark_timing, "time", SimpleNamespace(perf_counter=lambda: now))
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other, watch.part("predict"):
+        first, second = watch.part("post"), watch.part("post")
+        now = 3.0
+        one.submit(first.__enter__).result()
+        now = 6.0  # 1.5 s each
+        other.submit(second.__enter__).result()
+        now = 12.0  # 2 s each
+        other.submit(second.__exit__, None, None, None).result()
+        now = 14.0  # 1 s each
+        with watch.part("read"):
+            now = 15.0  # half a second, the caller reads
+        one.submit(first.__exit__, None, None, None).result()
+        now = 20.0
+    assert watch.seconds == {"predict": 3 + 1.5 + 2 + 1 + 5, "post": 1.5 + 4 + 1 + 0.5, "read": 0.5}
+    assert sum(watch.seconds.values()) == 20
 
 
 @pytest.mark.parametrize(("shape", "axes"), [((3, 5, 7), None), ((3, 2, 5, 7), "TZYX"), ((3, 5, 7, 3), "TYXS")])

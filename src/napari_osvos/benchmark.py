@@ -17,9 +17,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from napari_osvos.benchmark_cell import Cell
-from napari_osvos.benchmark_methods import TIMED
-from napari_osvos.benchmark_plan import describe, fingerprint, identify, timer
-from napari_osvos.benchmark_table import COLUMNS, KEY, Row, read_table, text, write_table
+from napari_osvos.benchmark_plan import describe, fingerprint, identify, lacks_seconds, timer
+from napari_osvos.benchmark_table import COLUMNS, KEY, Row, key_of, read_table, text, write_table
 
 
 def run_cell(cell: Cell) -> Row:
@@ -52,7 +51,7 @@ def run_cell(cell: Cell) -> Row:
 
 def pending(cells: Sequence[Cell], rows: Sequence[Row]) -> list[Cell]:
     """Return the cells that are in none of the rows."""
-    finished = {tuple(row[name] for name in KEY) for row in rows}
+    finished = {key_of(row) for row in rows}
     return [cell for cell in cells if identify(cell) not in finished]
 
 
@@ -87,11 +86,9 @@ def _timed(cell: Cell, rows: Sequence[Row]) -> Cell:
         return cell
     wanted = identify(lender)
     for row in rows:
-        if tuple(row[name] for name in KEY) == wanted:
+        if key_of(row) == wanted:
             return replace(cell, seconds=float(row["train_s"] or row["adapt_s"]))
-    raise RuntimeError(
-        f"{describe(cell)} needs the seconds of {TIMED!r} from {cell.timed_by} on the same frames; measure that, too."
-    )
+    raise RuntimeError(lacks_seconds(cell))
 
 
 def _grouped(rows: Sequence[Row], cells: Sequence[Cell]) -> list[Row]:

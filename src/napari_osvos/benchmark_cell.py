@@ -108,11 +108,12 @@ def measure(cell: Cell) -> dict[str, Any]:
     -------
     Plain numbers and texts: the scores ``J``, ``F``, ``F2px`` (means over the scored frames), ``J_frames`` (number and
     J of each), ``annotated_frames``, ``n_scored``, ``n_predicted`` (where objects are scored, the annotated frames are
-    predicted, too: tracks need them); seconds that add up: ``read_s`` (the movie, in fitting and predicting),
-    ``adapt_s``, ``predict_s``, ``post_s`` (labels of what was predicted) and ``link_s``, all but ``adapt_s`` of all
-    predicted frames; ``train_s``, those of ``adapt_s`` that went into ``updates`` of a network; ``peak_memory_mb`` (of
-    the whole process until the last prediction, Python and libraries included), ``peak_device_memory_mb``,
-    ``device_name`` and ``version``; ``J_recall`` and ``J_decay``; and, None where there are no objects or tracks to
+    predicted, too: tracks need them); seconds that add up, also where threads work at once (see `Stopwatch`):
+    ``read_s`` (the movie, in fitting and predicting), ``adapt_s``, ``predict_s``, ``post_s`` (labels of what was
+    predicted) and ``link_s``, all but ``adapt_s`` of all predicted frames; ``train_s``, those of ``adapt_s`` that went
+    into ``updates`` of a network; ``peak_memory_mb`` (of the whole process until the last prediction, Python and
+    libraries included), ``peak_device_memory_mb``, ``device_name`` and ``version``; recall and decay over the scored
+    frames, ``J_recall``, ``J_decay``, ``F_recall`` and ``F_decay``; and, None where there are no objects or tracks to
     score, ``F1_50``, ``F1_75`` and ``SEG`` of the scored frames, ``DET`` and ``TRA`` of all predicted frames.
     """
     from napari_osvos.annotations import Annotations
@@ -165,6 +166,8 @@ def measure(cell: Cell) -> dict[str, Any]:
         "F2px": scores.f_2px_mean,
         "J_recall": scores.region_similarity.recall,
         "J_decay": scores.region_similarity.decay,
+        "F_recall": scores.contour_accuracy.recall,
+        "F_decay": scores.contour_accuracy.decay,
         "J_frames": " ".join(f"{number}:{j:.4f}" for number, j in zip(scores.frames, scores.j, strict=True)),
         "annotated_frames": " ".join(map(str, annotated)),
         "n_scored": len(scored),

@@ -128,7 +128,7 @@ class Ours(Segmenting):
     """Fine-tuning and its segmenter; the U-Net is trained in the same way."""
 
     def __init__(self, cell: Cell, device: Any) -> None:
-        from napari_osvos.config import FineTuneConfig
+        from napari_osvos.config import FineTuneConfig, PredictConfig
         from napari_osvos.finetune import FineTuner
         from napari_osvos.unet import random_unet
 
@@ -140,7 +140,9 @@ class Ours(Segmenting):
             schedule = {**schedule, "steps": cell.steps}
         config = FineTuneConfig.from_dict({"seed": cell.seed, "seconds": cell.seconds, "task": task, **schedule})
         self._snap = cell.method.endswith(SNAPPED)
-        self._tuner = FineTuner(random_unet(seed=cell.seed) if unet else _parent(cell), config, device=device)
+        start = random_unet(seed=cell.seed) if unet else _parent(cell)
+        PredictConfig(snap=self._snap).check(start.net.config)
+        self._tuner = FineTuner(start, config, device=device)
 
     def fit(self, clip: Clip, annotations: Annotations) -> None:
         """Fine-tune."""
@@ -151,7 +153,8 @@ class Ours(Segmenting):
 class ParentAlone(Segmenting):
     """The parent, or random weights, without fine-tuning: of the annotated frames only the size of objects is used.
 
-    The frames are rescaled by it as for fine-tuning; what has a probability of a half is foreground.
+    The frames are rescaled by it as for fine-tuning, unless the parent was trained on images at their own scale, as
+    published; what has a probability of a half is foreground.
     """
 
     def __init__(self, cell: Cell, device: Any) -> None:
@@ -164,7 +167,9 @@ class ParentAlone(Segmenting):
         from napari_osvos.segmenter import Segmenter
 
         diameter = annotations.object_diameter()
-        zoom = FineTuneConfig().zoom(diameter)
+        recipe = self._parent.card.get("recipe") or {}
+        published = recipe.get("schedule") == "published"
+        zoom = FineTuneConfig(quality="published" if published else "balanced").zoom(diameter)
         meaning = LabelMeaning("look-alike" if self._instances else "distinct", radius=diameter / 2)
         self.segmenter = Segmenter(self._parent.net, zoom, device=self._device, meaning=meaning)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-_SWITCHES = ("instances", "tracks", "optional")
+from napari_osvos.benchmark_table import told_apart
 
 
 @dataclass(frozen=True)
@@ -51,20 +54,6 @@ class BenchmarkMovie:
         if self.tracks and not self.instances:
             raise ValueError(f"The benchmark movie {self.name!r} has tracks but no instances; it needs both.")
 
-    @classmethod
-    def from_pair(cls, pair: str, border: int = 0, instances: bool = False, tracks: bool = False) -> BenchmarkMovie:
-        """Read ``MOVIE:TRUTH``; the movie is named after its file or folder, tracks go with instances.
-
-        Raises
-        ------
-        ValueError
-            If there are not two paths.
-        FileNotFoundError
-            If a path does not exist.
-        """
-        movie, truth = split_pair(pair)
-        return cls(movie.stem or movie.name, movie, truth, border, instances=instances or tracks, tracks=tracks)
-
 
 def split_pair(pair: str) -> tuple[Path, Path]:
     """Read ``MOVIE:LABELS``.
@@ -79,6 +68,80 @@ def split_pair(pair: str) -> tuple[Path, Path]:
     if parts is None:
         raise ValueError(f"{pair!r} is no pair of a movie and its labels; write MOVIE:LABELS.")
     return Path(parts[1]), Path(parts[2])
+
+
+def read_pairs(
+    pairs: Sequence[str], border: int = 0, instances: bool = False, tracks: bool = False
+) -> list[BenchmarkMovie]:
+    """Read each ``MOVIE:TRUTH``; tracks go with instances.
+
+    A movie is named after its file or folder, and where that is the name of several, after as many of the folders that
+    it is in as tell them apart: ``GOWT1-02`` and ``HeLa-02``.
+
+    Raises
+    ------
+    ValueError
+        If there are not two paths.
+    FileNotFoundError
+        If a path does not exist.
+    """
+    paths = [split_pair(pair) for pair in pairs]
+    places = [Path(os.path.abspath(movie)) for movie, _ in paths]  # of a link its own name, whatever it leads to
+    names = told_apart([[*place.parent.parts[1:], place.stem] for place in places])
+    return [
+        BenchmarkMovie(name, movie, truth, border, instances=instances or tracks, tracks=tracks)
+        for name, (movie, truth) in zip(names, paths, strict=True)
+    ]
+
+
+def check_names(movies: Sequence[BenchmarkMovie], where: str) -> None:
+    """Make sure that no two movies have the same name: the rows of one would take the place of the other's.
+
+    Parameters
+    ----------
+    movies
+        All that go into one table.
+    where
+        What names them, for the message.
+
+    Raises
+    ------
+    ValueError
+        If two have.
+    """
+    named: dict[str, BenchmarkMovie] = {}
+    for movie in movies:
+        other = named.setdefault(movie.name, movie)
+        if other is not movie:
+            raise ValueError(
+                f"{where} has two movies named {movie.name!r}, {other.movie} and {movie.movie}; names must differ."
+            )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are_whole(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_whole, value))
+
+
+def _is_switch(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+_NEEDED = ("name", "movie", "truth")
+_ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys((*_NEEDED, "group"), (_is_text, "a text")),
+    "border": (_is_whole, "a whole number"),
+    "skip_frames": (_are_whole, "a list of whole numbers"),
+    **dict.fromkeys(("instances", "tracks", "optional"), (_is_switch, "true or false")),
+}
+"""What a list may say of a movie: what it has to be, and in words."""
 
 
 def read_movies(path: str | Path, root: str | Path | None = None) -> list[BenchmarkMovie]:
@@ -96,7 +159,7 @@ def read_movies(path: str | Path, root: str | Path | None = None) -> list[Benchm
     Raises
     ------
     ValueError
-        If the file is no TOML, or lacks or misnames an entry.
+        If the file is no TOML, lacks or misnames an entry or has one of the wrong kind, or two movies have one name.
     FileNotFoundError
         If the file, or a movie that is not optional, does not exist.
     """
@@ -110,23 +173,27 @@ def read_movies(path: str | Path, root: str | Path | None = None) -> list[Benchm
         raise ValueError(f"{path} lists no movie; it needs a table [[movie]] for each.")
     movies = []
     for number, table in enumerate(tables, start=1):
-        missing = [key for key in ("name", "movie", "truth") if not isinstance(table.get(key), str)]
-        unknown = sorted(set(table) - {"name", "movie", "truth", "border", "skip_frames", "group", *_SWITCHES})
-        if missing or unknown:
-            what = f"needs a text {missing[0]!r}" if missing else f"has an unknown entry {unknown[0]!r}"
-            raise ValueError(f"[[movie]] number {number} of {path} {what}.")
-        odd = [name for name in _SWITCHES if not isinstance(table.get(name, False), bool)]
-        if odd:
-            what = f"has {odd[0]} = {table[odd[0]]!r}; it must be true or false"
-            raise ValueError(f"[[movie]] number {number} of {path} {what}.")
+        _check_entries(table, f"[[movie]] number {number} of {path}")
         frames, truth = base / table["movie"], base / table["truth"]
         if table.get("optional") and not (frames.exists() and truth.exists()):
             continue
-        skipped = tuple(int(number) for number in table.get("skip_frames", ()))
-        objects = {name: table.get(name, False) for name in ("instances", "tracks")}
-        facts = {"group": str(table.get("group", "")), **objects}
-        movies.append(BenchmarkMovie(table["name"], frames, truth, int(table.get("border", 0)), skipped, **facts))
-    twice = {movie.name for movie in movies if [other.name for other in movies].count(movie.name) > 1}
-    if twice:
-        raise ValueError(f"{path} has two movies named {min(twice)!r}; names must differ.")
+        facts = {key: table[key] for key in ("border", "group", "instances", "tracks") if key in table}
+        skipped = tuple(table.get("skip_frames", ()))
+        movies.append(BenchmarkMovie(table["name"], frames, truth, skip_frames=skipped, **facts))
+    check_names(movies, str(path))
     return movies
+
+
+def _check_entries(table: Any, where: str) -> None:
+    """Raise ValueError if a movie of a list lacks an entry, or has an unknown one or one of the wrong kind."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{where} is {table!r}; it must be a table.")
+    missing = [key for key in _NEEDED if key not in table]
+    unknown = sorted(set(table) - set(_ENTRIES))
+    if missing or unknown:
+        what = f"needs a text {missing[0]!r}" if missing else f"has an unknown entry {unknown[0]!r}"
+        raise ValueError(f"{where} {what}.")
+    for key, value in table.items():
+        fits, words = _ENTRIES[key]
+        if not fits(value):
+            raise ValueError(f"{where} has {key} = {value!r}; it must be {words}.")

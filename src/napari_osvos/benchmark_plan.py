@@ -12,6 +12,8 @@ from typing import Any
 from napari_osvos.benchmark_cell import Cell
 from napari_osvos.benchmark_methods import (
     BASELINES,
+    LONG_SCHEDULES,
+    METHODS,
     NEITHER,
     NO_PARENT,
     NOT_RANDOM,
@@ -24,8 +26,8 @@ from napari_osvos.benchmark_methods import (
     knows_parent,
 )
 from napari_osvos.benchmark_movies import BenchmarkMovie
-from napari_osvos.benchmark_table import KEY, text
-from napari_osvos.config import QUALITIES
+from napari_osvos.benchmark_table import KEY, Row, key_of, text
+from napari_osvos.config import QUALITIES, NetworkConfig
 from napari_osvos.machine import versions
 
 ABLATION_COUNTS = (1, 2, 3, 4, 5)
@@ -43,16 +45,32 @@ def plan(
     threads: int = 1,
     steps: int | None = None,
     pictures: str = "",
+    finished: Sequence[Row] | None = None,
 ) -> list[Cell]:
     """Return every cell to measure, movie by movie, in the order of the methods.
 
     What has nothing random in it is measured with the first seed alone. ``-snapped`` is left out where objects are told
     apart, since only masks of one object or class are snapped. ``unet-same-seconds`` comes after ``balanced``.
 
+    Parameters
+    ----------
+    movies, methods
+        What is measured, and by what, of `benchmark_methods.METHODS`.
+    parents
+        Names or files of the parents that ours starts from.
+    counts, seeds
+        Numbers of annotated frames, and seeds.
+    device, threads, steps, pictures
+        As in `Cell`.
+    finished
+        Rows of the table that is gone on with. Given these, ``unet-same-seconds`` is refused where neither they nor the
+        plan have the ``balanced`` that it is timed by; without, its measurement fails then.
+
     Raises
     ------
     ValueError
-        If a method is unknown or not installed, or a count is below 1.
+        If a method is unknown, not installed or lacks what it is timed by, there is no such parent, or a count is
+        below 1.
     """
     check_methods(methods)
     if min(counts, default=1) < 1:
@@ -85,6 +103,9 @@ def plan(
                             "timed_by": parents[0] if method == UNET_SAME_SECONDS else "",
                         }
                         cells.append(Cell(**of_movie, **of_cell, **of_all))
+    _check_parents(cells)
+    if finished is not None:
+        _check_timers(cells, finished)
     return cells
 
 
@@ -99,14 +120,14 @@ def plan_ablations(
     """Return what takes ours apart, as the tables of the paper do.
 
     With the fewest annotated frames: every quality from the first parent (J against seconds), each of `qualities` from
-    every parent (such as parents trained on 100, 200 and all images), from random weights, and with its masks snapped,
-    the parents without fine-tuning, and neither parent nor fine-tuning. With the other numbers of annotated frames:
-    each of `qualities` from the first parent.
+    every parent (such as parents trained on 100, 200 and all images), from random weights, and with its masks snapped
+    (but not a schedule that is no quality of its own), the parents without fine-tuning, and neither parent nor
+    fine-tuning. With the other numbers of annotated frames: each of `qualities` from the first parent.
 
     Parameters
     ----------
     qualities
-        What is taken apart, of `napari_osvos.config.QUALITIES`.
+        What is taken apart, of `napari_osvos.config.QUALITIES` and `benchmark_methods.LONG_SCHEDULES`.
     movies, parents, counts, settings
         As for `plan`.
 
@@ -115,13 +136,14 @@ def plan_ablations(
     ValueError
         As `plan`, and if something is no quality.
     """
-    odd = [name for name in qualities if name not in QUALITIES]
+    known = (*QUALITIES, *LONG_SCHEDULES)
+    odd = [name for name in qualities if name not in known]
     if odd:
-        raise ValueError(f"{odd[0]!r} is no quality that can be taken apart; there are {', '.join(QUALITIES)}.")
+        raise ValueError(f"{odd[0]!r} is no quality that can be taken apart; there are {', '.join(known)}.")
     fewest, more = min(counts, default=1), [n for n in counts if n != min(counts)]
     from_each = plan(movies, methods=[PARENT_ALONE, *qualities], parents=parents, counts=[fewest], **settings)
-    parts = [NEITHER, *(quality + part for quality in qualities for part in (NO_PARENT, SNAPPED))]
-    from_first = plan(movies, methods=[*parts, *QUALITIES], parents=parents[:1], counts=[fewest], **settings)
+    parts = [quality + part for quality in qualities for part in (NO_PARENT, SNAPPED) if quality + part in METHODS]
+    from_first = plan(movies, methods=[NEITHER, *parts, *QUALITIES], parents=parents[:1], counts=[fewest], **settings)
     against_frames = plan(movies, methods=qualities, parents=parents[:1], counts=more, **settings)
     return list(dict.fromkeys([*from_each, *from_first, *against_frames]))
 
@@ -129,6 +151,12 @@ def plan_ablations(
 def timer(cell: Cell) -> Cell | None:
     """Return the cell whose seconds a cell gets, None where it needs none."""
     return replace(cell, method=TIMED, parent=cell.timed_by, timed_by="") if cell.timed_by else None
+
+
+def lacks_seconds(cell: Cell) -> str:
+    """Return what is wrong where the cell whose seconds a cell gets is not measured."""
+    seconds = f"the seconds of {TIMED!r} from {cell.timed_by} on the same frames"
+    return f"{describe(cell)} needs {seconds}; measure that, too."
 
 
 def fingerprint(cell: Cell) -> str:
@@ -149,10 +177,8 @@ def fingerprint(cell: Cell) -> str:
     if lender is not None:
         digest.update(f"seconds of {fingerprint(lender)}".encode())
     if cell.parent and knows_parent(cell.method):
-        file = Path(cell.parent)
-        if not file.is_file():
-            file = Path(str(resources.files("napari_osvos") / "parents" / f"{cell.parent}.safetensors"))
-        if file.is_file():
+        file = _weights_of(cell.parent)
+        if file is not None:
             digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -168,3 +194,34 @@ def describe(cell: Cell) -> str:
     start = f" from {cell.parent}" if cell.parent and knows_parent(cell.method) else ""
     frames = "1 frame" if cell.n_annotated == 1 else f"{cell.n_annotated} frames"
     return f"{cell.movie}, {cell.method}{start}, {frames}, seed {cell.seed}"
+
+
+def _weights_of(parent: str) -> Path | None:
+    """Return the file of a parent, as it is named or bundled; None where there is none."""
+    bundled = Path(str(resources.files("napari_osvos") / "parents" / f"{parent}.safetensors"))
+    return next((file for file in (Path(parent), bundled) if file.is_file()), None)
+
+
+def _check_parents(cells: Sequence[Cell]) -> None:
+    """Raise ValueError if a cell names a parent that is not there; random weights need only the name of a network."""
+    named = dict.fromkeys((cell.parent, knows_parent(cell.method)) for cell in cells if cell.parent)
+    for parent, has_weights in named:
+        if _weights_of(parent) is not None:
+            continue
+        if has_weights:
+            from napari_osvos.parent import ParentNetwork
+
+            names = ", ".join(ParentNetwork.bundled_names())
+            raise ValueError(f"There is no parent {parent!r}; name a file, or one of {names}.")
+        NetworkConfig.preset(parent)  # says which there are
+
+
+def _check_timers(cells: Sequence[Cell], finished: Sequence[Row]) -> None:
+    """Raise ValueError if a cell that is not measured yet is timed by one that is neither planned nor measured."""
+    planned, measured = set(cells), {key_of(row) for row in finished}
+    for cell in cells:
+        lender = timer(cell)
+        if lender is None or lender in planned:
+            continue
+        if identify(cell) not in measured and identify(lender) not in measured:
+            raise ValueError(lacks_seconds(cell))

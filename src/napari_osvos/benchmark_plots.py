@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from napari_osvos.benchmark_table import Row, method_name, n_predicted, seconds
+from napari_osvos.benchmark_table import Row, method_names, n_predicted, seconds
 from napari_osvos.config import QUALITIES
 from napari_osvos.machine import replacing
 
@@ -43,10 +43,9 @@ def write_plots(table: str | Path, rows: Sequence[Row]) -> list[Path]:
     """
     if not rows:
         return []
-    several = len({row["parent"] for row in rows} - {""}) > 1
     by_movie: dict[str, dict[str, list[Row]]] = {}
-    for row in rows:
-        by_movie.setdefault(row["movie"], {}).setdefault(method_name(row, several), []).append(row)
+    for name, row in zip(method_names(rows), rows, strict=True):
+        by_movie.setdefault(row["movie"], {}).setdefault(name, []).append(row)
     styles = _styles(name for methods in by_movie.values() for name in methods)
     fewest = {movie: _with_fewest(methods) for movie, methods in by_movie.items()}
     at = _frames_in_words(min(int(row["n_annotated"]) for row in rows))

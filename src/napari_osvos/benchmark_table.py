@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -14,21 +15,25 @@ KEY = ("movie", "method", "parent", "n_annotated", "seed", "threads", "steps", "
 """The columns that say which cell a row is."""
 COLUMNS = (
     "movie", "group", "method", "parent", "n_annotated", "seed",
-    "J", "F", "F2px", "SEG", "DET", "TRA", "F1_50", "F1_75", "J_recall", "J_decay", "J_frames",
-    "n_scored", "n_predicted", "annotated_frames", "read_s", "adapt_s", "predict_s",
+    "J", "F", "F2px", "SEG", "DET", "TRA", "F1_50", "F1_75", "J_recall", "J_decay", "F_recall", "F_decay",
+    "J_frames", "n_scored", "n_predicted", "annotated_frames", "read_s", "adapt_s", "predict_s",
     "post_s", "link_s", "train_s", "updates", "peak_memory_mb", "peak_device_memory_mb", "border", "device_name",
     "threads", "steps", "version", "fingerprint",
 )  # fmt: skip
 NEWER = {
     "SEG", "DET", "TRA", "F1_50", "F1_75", "n_predicted", "link_s",
-    "group", "J_frames", "read_s", "post_s", "train_s", "updates",
+    "group", "J_frames", "read_s", "post_s", "train_s", "updates", "F_recall", "F_decay",
 }  # fmt: skip
 """Columns that older tables lack; they read as empty. Without ``read_s`` and ``post_s`` other seconds hold those."""
 PARTS = ("read_s", "adapt_s", "predict_s", "post_s", "link_s")
 """The seconds that add up to those of a measurement."""
 MEASURES = {
     "J": ("J", 3),
+    "J_recall": ("J recall", 3),
+    "J_decay": ("J decay", 3),
     "F": ("F", 3),
+    "F_recall": ("F recall", 3),
+    "F_decay": ("F decay", 3),
     "F2px": ("F at 2 px", 3),
     "SEG": ("SEG", 3),
     "DET": ("DET", 3),
@@ -59,6 +64,11 @@ def text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}".rstrip("0").rstrip(".")
     return str(value)
+
+
+def key_of(row: Row) -> tuple[str, ...]:
+    """Return the `KEY` of a row."""
+    return tuple(row[name] for name in KEY)
 
 
 def read_table(path: str | Path) -> list[Row]:
@@ -92,13 +102,11 @@ def to_markdown(rows: Sequence[Row]) -> str:
     """Return the summary: J, SEG, TRA and seconds of every method and movie, then all measures of each movie.
 
     Means over the seeds; with more than one seed, +- their standard deviation. The mean over movies counts each group
-    once, and is left out where a movie was not measured. Where there are several parents, the name of the parent stands
-    beside the method.
+    once, and is left out where a movie was not measured. Methods are called as `method_names` has it.
     """
     if not rows:
         return "# Benchmark\n\nNothing has been measured yet.\n"
-    several_parents = len({row["parent"] for row in rows} - {""}) > 1
-    named = [(method_name(row, several_parents), row) for row in rows]
+    named = list(zip(method_names(rows), rows, strict=True))
     methods = list(dict.fromkeys(name for name, _ in named))
     movies = list(dict.fromkeys(row["movie"] for row in rows))
     counts = sorted({int(row["n_annotated"]) for row in rows})
@@ -112,6 +120,7 @@ def to_markdown(rows: Sequence[Row]) -> str:
         f"napari-osvos {', '.join(sorted({row['version'] for row in rows}))}; {'; '.join(devices)};"
         f" {', '.join(sorted({row['threads'] for row in rows}))} threads; seeds {', '.join(map(str, seeds))}.",
         "J, F and F at 2 px are means over all frames with truth but the annotated, without the border;",
+        "recall is the share of these frames above 0.5, decay the mean of their first quarter minus that of the last;",
         "SEG and F1 are of the objects of the same frames, DET and TRA of all frames with truth.",
         "Seconds of reading, adapting, predicting, making labels and linking add up.",
         "Peak memory is that of the whole process, Python and libraries included.",
@@ -171,19 +180,75 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return mean(there) if there and len(there) == len(values) else None
 
 
-def method_name(row: Row, several_parents: bool) -> str:
-    """Return what a row is called beside others: method, parent if there are several, steps if they were given."""
-    parent = parent_name(row["parent"])
-    name = row["method"] if not several_parents or _is_baseline(row) else f"{row['method']} ({parent})"
-    return f"{name}, {row['steps']} steps" if row["steps"] else name
+def method_names(rows: Sequence[Row]) -> list[str]:
+    """Return what each row is called beside the others, so that rows of one name differ in movie, frames or seed alone.
+
+    That is the method, with the parent where there are several, the steps where they were given, and the threads where
+    their numbers differ.
+    """
+    parents = parent_names([row["parent"] for row in rows if not _is_baseline(row)])
+    several_threads = len({row["threads"] for row in rows}) > 1
+
+    def name(row: Row) -> str:
+        words = row["method"]
+        if len(parents) > 1 and not _is_baseline(row):
+            words += f" ({parents[row['parent']]})"
+        if row["steps"]:
+            words += f", {row['steps']} steps"
+        if several_threads:
+            words += f", {row['threads']} thread{'s' if row['threads'] != '1' else ''}"
+        return words
+
+    return [name(row) for row in rows]
 
 
 def parent_name(parent: str) -> str:
     """Return a short name of a parent: that of its file, or of its folder where the file is ``parent.safetensors``."""
+    return _parts_of(parent)[-1]
+
+
+def parent_names(parents: Iterable[str]) -> dict[str, str]:
+    """Return the short name of each parent, lengthened by its folders where others have it, too."""
+    different = list(dict.fromkeys(parents))
+    names = told_apart([_parts_of(parent) for parent in different])
+    times = Counter(names)  # bundled "lite" and a file lite.safetensors have no folder to tell them apart
+    return {parent: name if times[name] == 1 else parent for parent, name in zip(different, names, strict=True)}
+
+
+def told_apart(paths: Sequence[Sequence[str]]) -> list[str]:
+    """Return a name for each path: its last part, behind as many of its folders as tell it from the others.
+
+    Parts are joined by hyphens, so that a name can be a file's. Paths that are the same have the same name, and so
+    may some that differ in hyphens alone.
+
+    Parameters
+    ----------
+    paths
+        Folders and name of each, the outermost folder first.
+
+    Examples
+    --------
+    >>> told_apart([["data", "GOWT1", "02"], ["data", "HeLa", "02"], ["PSC", "01"]])
+    ['GOWT1-02', 'HeLa-02', '01']
+    """
+    lengths = [1] * len(paths)
+    while True:
+        names = ["-".join(parts[-length:]) for parts, length in zip(paths, lengths, strict=True)]
+        times = Counter(names)
+        longer = [i for i, name in enumerate(names) if times[name] > 1 and lengths[i] < len(paths[i])]
+        if not longer:
+            return names
+        for i in longer:
+            lengths[i] += 1
+
+
+def _parts_of(parent: str) -> list[str]:
+    """Return the folders of a parent and its short name."""
     path = Path(parent)
     if path.suffix != ".safetensors":
-        return parent
-    return path.parent.name if path.stem == "parent" and path.parent.name else path.stem
+        return [parent]
+    parts = [part for part in path.with_suffix("").parts if part != path.anchor]
+    return parts[:-1] if parts[-1] == "parent" and len(parts) > 1 else parts
 
 
 def seconds(row: Row) -> float:

@@ -19,18 +19,12 @@ if TYPE_CHECKING:
 READ, ADAPT, PREDICT, POST = "read", "adapt", "predict", "post"
 
 
-class _OpenParts(threading.local):
-    """The parts that are open in a thread, innermost last, and since when its time is not counted yet."""
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-        self.mark = 0.0
-
-
 class Stopwatch:
-    """Seconds by part; the time of a part within another is its own and not the other's, so they add up.
+    """Seconds by part, which add up to the time in which any part was open.
 
-    Parts of another thread are counted beside those of this one: with several threads the sum is more than the time.
+    The time of a part within another of the same thread is its own and not the other's. Time in which several threads
+    are in parts is shared out equally among the threads: while two make labels and that of the caller predicts, or
+    waits for them, a third goes to predicting.
 
     Attributes
     ----------
@@ -48,30 +42,35 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._here = _OpenParts()
+        self._open: dict[int, list[str]] = {}  # the parts that are open in each thread, innermost last
+        self._mark = 0.0  # since when time is not counted yet
         self._lock = threading.Lock()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Count the time within as that of a part."""
-        self._charge()
-        self._here.parts.append(name)
+        thread = threading.get_ident()
+        with self._lock:
+            self._charge()
+            self._open.setdefault(thread, []).append(name)
         try:
             yield
         finally:
-            self._charge()
-            self._here.parts.pop()
+            with self._lock:
+                self._charge()
+                self._open[thread].pop()
+                if not self._open[thread]:
+                    del self._open[thread]
 
     def of(self, name: str) -> float:
         """Return the seconds of a part, 0 where there was none."""
         return self.seconds.get(name, 0.0)
 
     def _charge(self) -> None:
-        now, here = time.perf_counter(), self._here
-        if here.parts:
-            with self._lock:
-                self.seconds[here.parts[-1]] = self.of(here.parts[-1]) + now - here.mark
-        here.mark = now
+        now = time.perf_counter()
+        for parts in self._open.values():
+            self.seconds[parts[-1]] = self.of(parts[-1]) + (now - self._mark) / len(self._open)
+        self._mark = now
 
 
 class _TimedPlanes:

@@ -117,13 +117,13 @@ def published_loss(
     def loss_of_pass(number: int, progress: float) -> Tensor:
         turn, place = divmod(number, len(seen) * (1 if varied else 2))
         order = np.random.default_rng([seed, turn]).permutation(len(seen) * (1 if varied else 2))
-        frame, weight = seen[order[place] % len(seen)]
+        frame, weight = seen[int(order[place]) % len(seen)]
         if varied:
             frame = varied_frame(frame, np.random.default_rng([seed, turn, place]))
         elif order[place] >= len(seen):
             frame = _mirrored(frame)
         foreground = net(frame.x)[:, net.config.heads.index("foreground")].float()
-        return weight * published_cross_entropy(foreground, frame.mask, frame.known, _share(frame))
+        return published_cross_entropy(foreground, frame.mask, frame.known, _share(frame)) * weight
 
     return loss_of_pass
 

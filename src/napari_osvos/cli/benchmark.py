@@ -116,7 +116,7 @@ def add_verbs(verbs: Any) -> None:
 
 def benchmark(given: argparse.Namespace, console: Console) -> int:
     """Measure what the table lacks, then print the summary; 1 if a measurement failed."""
-    from napari_osvos.benchmark_movies import BenchmarkMovie, read_movies
+    from napari_osvos.benchmark_movies import check_names, read_movies, read_pairs
     from napari_osvos.benchmark_plots import write_plots
     from napari_osvos.benchmark_table import read_table, to_markdown, write_markdown
 
@@ -126,7 +126,8 @@ def benchmark(given: argparse.Namespace, console: Console) -> int:
     check_outputs({"--json": given.json}, inputs=[given.output, summary], force=given.force)
     report = Report("benchmark", given.words)
     movies = read_movies(given.list, given.root) if given.list else []
-    movies += [BenchmarkMovie.from_pair(pair, given.border, given.instances, given.stable_ids) for pair in given.pairs]
+    movies += read_pairs(given.pairs, given.border, given.instances, given.stable_ids)
+    check_names(movies, "The command")
     if not movies:
         raise ValueError("There is nothing to measure; name pairs MOVIE:TRUTH or a --list (see benchmark --help).")
     cells = _planned(given, movies, console)
@@ -153,6 +154,7 @@ def _planned(given: argparse.Namespace, movies: Sequence[BenchmarkMovie], consol
     from napari_osvos.baseline_convpaint import missing_convpaint
     from napari_osvos.benchmark_methods import available_methods
     from napari_osvos.benchmark_plan import ABLATION_COUNTS, plan, plan_ablations
+    from napari_osvos.benchmark_table import read_table
 
     settings = {
         "parents": given.parents,
@@ -161,6 +163,7 @@ def _planned(given: argparse.Namespace, movies: Sequence[BenchmarkMovie], consol
         "threads": given.threads or default_threads(),
         "steps": given.steps,
         "pictures": "" if given.pictures is None else str(given.pictures),
+        "finished": [] if given.force else read_table(given.output),
     }
     if given.ablations:
         qualities = given.methods or ("balanced",)
