@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -12,7 +16,10 @@ from PIL import Image
 from toy_clip import toy_frames
 from toy_files import QUICK, write_toy_files
 
-from napari_osvos.cli import main
+from napari_osvos.cli import build_parser, main
+from napari_osvos.cli.console import Console
+from napari_osvos.cli.train_parent import _recipe
+from napari_osvos.config import ParentConfig
 from napari_osvos.io import read_labels
 from napari_osvos.parent import ParentNetwork
 
@@ -46,10 +53,100 @@ def test_a_folder_of_davis_is_trained_on_by_its_lists(davis: Path, tmp_path: Pat
     words = ["train-parent", str(davis), "-o", str(tmp_path / "p"), "--quiet", *SMALL]
     assert main([*words, "--split", "val", "--json", str(report)]) == 0
     assert json.loads(report.read_text())["images"] == {"DAVIS 2017/val": 3}
-    assert main([*words, "--force", "--images", "2"]) == 0
-    card = _card(tmp_path / "p")
-    assert card["images"] == {"DAVIS 2017/train": 3}
-    assert card["recipe"]["images"] == 2  # type: ignore[index]
+    assert main([*words, "--force"]) == 0
+    assert _card(tmp_path / "p")["images"] == {"DAVIS 2017/train": 3}
+
+
+def test_images_that_were_not_drawn_are_not_counted(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, toy = tmp_path / "report.json", write_toy_files(tmp_path)
+    pair = f"{toy.movie}:{toy.truth}"
+    words = ["train-parent", str(davis), "--sequence", pair, "-o", str(tmp_path / "p"), "--json", str(report), *SMALL]
+    found = {"DAVIS 2017/train": 3, pair: 4}
+    for drawn, force in ((2, []), (7, ["--force"])):
+        assert main([*words, "--images", str(drawn), *force]) == 0
+        card, facts, said = _card(tmp_path / "p"), json.loads(report.read_text()), capsys.readouterr().err
+        assert card["recipe"]["images"] == drawn  # type: ignore[index]
+        assert sum(card["images"].values()) == drawn  # type: ignore[attr-defined]
+        assert card["images_found"] == facts["images_found"] == found
+        assert facts["images"] == card["images"]
+        of_davis = card["images"]["DAVIS 2017/train"]  # type: ignore[index]
+        counts = f"{of_davis} of 3" if drawn == 2 else "3"
+        assert f"DAVIS 2017/train: {counts} images, {pair}: " in said
+
+
+def test_ctrl_c_keeps_what_was_learned_and_says_where(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_osvos import parent_training
+
+    words = ["train-parent", str(davis), "-o", str(tmp_path / "p"), *SMALL, "--steps", "4"]
+    checkpoint, real = tmp_path / "p" / "checkpoint.safetensors", parent_training.segmentation_loss
+    calls: list[int] = []
+
+    def pressed_in_the_third(*args: object, **more: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return real(*args, **more)  # type: ignore[arg-type]
+
+    for force, command in (([], "the same command"), (["--force"], "the same command without --force")):
+        calls.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(parent_training, "segmentation_loss", pressed_in_the_third)
+            assert main([*words, *force]) == 130
+        sentence = f"stopped. What was learned in 2 steps is in {checkpoint}; {command} goes on from there."
+        assert _error(capsys).endswith(sentence)
+    assert main(words) == 0
+    assert f"Going on from {checkpoint}." in capsys.readouterr().err
+    assert _card(tmp_path / "p")["steps"] == 4
+
+
+def test_ctrl_c_outside_of_the_training_keeps_it_too(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def advance(done: int, *_: object) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Console, "progress", lambda *_: contextlib.nullcontext(advance))
+    assert main(["train-parent", str(davis), "-o", str(tmp_path / "p"), *SMALL]) == 130
+    assert "What was learned in 1 step is in " in _error(capsys)
+
+
+def test_options_that_have_no_effect_are_refused(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train-parent", str(davis), "-o", str(tmp_path / "p"), "--network", "tiny", "--base", "random"]
+    published = ["--schedule", "published", "--edges", "mirrored", "--steps", "1"]
+    for more, sentence in (
+        (
+            [*published, "--weight-decay", "0.3", "--learning-rate", "0.5"],
+            "--learning-rate 0.5 and --weight-decay 0.3 can have no effect with --schedule published; leave them out.",
+        ),
+        ([*published, "--crops", "2"], "--crops 2 can have no effect with --schedule published; leave it out."),
+        (
+            ["--simulated-images", "9", "--simulated-share", "0"],
+            "--simulated-images 9 can have no effect with --simulated-share 0; leave it out.",
+        ),
+    ):
+        assert main([*words, *more]) == 2
+        assert _error(capsys) == f"napari-osvos: error: {sentence}"
+    assert not list((tmp_path / "p").iterdir())
+
+
+def test_the_commands_of_the_page_train_parents_that_differ_in_their_images_alone() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "parent-training.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^napari-osvos .*$", page.replace("\\\n", ""), re.MULTILINE)
+    given = [build_parser().parse_args(shlex.split(line)[1:]) for line in lines if not line.endswith("--help")]
+    parents = [one for one in given if one.verb == "train-parent" and "parent-" in str(one.output)]
+    recipes = [_recipe(one)[0] for one in parents]
+    assert [recipe.images for recipe in recipes] == [100, 200, None]
+    assert {recipe.replace(images=None) for recipe in recipes} == {ParentConfig(simulated_share=0.0)}
+    (benchmark,) = (one for one in given if one.verb == "benchmark")
+    assert benchmark.ablations
+    assert set(benchmark.parents) == {(one.output / "parent.safetensors").as_posix() for one in parents}
 
 
 def test_the_published_schedule_brings_its_own_defaults(davis: Path, tmp_path: Path) -> None:

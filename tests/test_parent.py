@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import matplotlib.image
@@ -19,14 +20,16 @@ from resumable_training import RECIPE, toy_stills, training
 from skimage.io import imsave
 from toy_clip import tiny_parent
 
+from napari_osvos import parent_training
 from napari_osvos.checkpoint import read_header, save_tensors, weights_digest
 from napari_osvos.config import NetworkConfig, ParentConfig
 from napari_osvos.intensity import IntensityScale
 from napari_osvos.parent import ParentNetwork
-from napari_osvos.parent_log import plot_losses
-from napari_osvos.parent_training import ParentTraining, train_parent
+from napari_osvos.parent_log import ParentLog, plot_losses
+from napari_osvos.parent_training import CROPS_ONLY, ParentTraining, train_parent
 from napari_osvos.sampling import KNOWN, MASK, Source
 from napari_osvos.stills import find_still_sets, read_still_sets, simulated_sources, still_source
+from napari_osvos.training import TrainingStep, WeightAverage
 
 
 def _log(folder: Path) -> list[list[str]]:
@@ -96,6 +99,131 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(trained: Path, tmp_path
     assert {k: v for k, v in resumed.card.items() if k not in unlike} == {
         k: v for k, v in whole.card.items() if k not in unlike
     }
+
+
+SHORT = RECIPE.replace(steps=7, checkpoint_every=100)
+
+
+def _short(folder: Path, recipe: ParentConfig = SHORT) -> Generator[TrainingStep, None, None]:
+    stills = toy_stills()
+    return train_parent(recipe, stills[:2], folder, stills[2:])
+
+
+def _in_update(monkeypatch: pytest.MonkeyPatch, number: int, what: tuple[object, str], before: bool) -> None:
+    """Have Ctrl+C pressed once, in that update, before or after something is done."""
+    owner, name = what
+    real, calls = getattr(owner, name), itertools.count(1)
+
+    def pressed(*args: object, **more: object) -> object:
+        now = next(calls) == number
+        if now and before:
+            raise KeyboardInterrupt
+        result = real(*args, **more)
+        if now:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(owner, name, pressed)
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a tiny parent was trained briefly, without interruption."""
+    folder = tmp_path_factory.mktemp("short")
+    list(_short(folder))
+    return folder
+
+
+def _same_end(folder: Path, short: Path) -> bool:
+    """Whether a run that has ended learned and wrote the same as the one that was not interrupted."""
+    parents = [ParentNetwork.load(one / "parent.safetensors") for one in (folder, short)]
+    return parents[0].digest() == parents[1].digest() and _log(folder) == _log(short)
+
+
+@pytest.mark.parametrize(
+    ("what", "before"),
+    [
+        pytest.param((parent_training, "segmentation_loss"), False, id="statistics of BatchNorm changed"),
+        pytest.param((WeightAverage, "update"), True, id="weights changed"),
+        pytest.param((ParentLog, "add"), False, id="weights, average and log changed"),
+    ],
+)
+def test_ctrl_c_in_an_update_loses_none_of_those_before(
+    short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: tuple[object, str], before: bool
+) -> None:
+    with monkeypatch.context() as patch:
+        _in_update(patch, 5, what, before)
+        with pytest.raises(KeyboardInterrupt):
+            list(_short(tmp_path))
+    assert read_header(tmp_path / "checkpoint.safetensors")[1]["step"] == 4
+    assert [step.step for step in _short(tmp_path)] == [5, 6, 7]
+    assert _same_end(tmp_path, short)
+
+
+def test_who_leaves_the_loop_goes_on_from_there(short: Path, tmp_path: Path) -> None:
+    for step in _short(tmp_path):
+        if step.step == 3:
+            break
+    assert [step.step for step in _short(tmp_path)] == [4, 5, 6, 7]
+    assert _same_end(tmp_path, short)
+
+
+def test_a_second_ctrl_c_while_the_first_is_obeyed_damages_nothing(
+    short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = SHORT.replace(checkpoint_every=2)
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        steps = _short(tmp_path, recipe)
+        while next(steps).step < 3:
+            pass
+        before = (tmp_path / "checkpoint.safetensors").read_bytes()
+        patch.setattr(os, "replace", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            steps.throw(KeyboardInterrupt())
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".png", ".safetensors", ".safetensors"]
+    assert [step.step for step in _short(tmp_path, recipe)] == [3, 4, 5, 6, 7]
+    assert _same_end(tmp_path, short)
+
+
+def test_how_often_checkpoints_are_written_may_change(short: Path, tmp_path: Path) -> None:
+    steps = _short(tmp_path)
+    next(steps)
+    steps.close()
+    assert [step.step for step in _short(tmp_path, SHORT.replace(checkpoint_every=3))] == [2, 3, 4, 5, 6, 7]
+    assert _same_end(tmp_path, short)
+
+
+def test_what_crops_have_to_do_with_has_no_say_in_the_published_schedule(tmp_path: Path) -> None:
+    recipe = ParentConfig(schedule="published", network="tiny", steps=2, simulated_share=0)
+    other = {name: value / 2 for name, value in recipe.to_dict().items() if name in CROPS_ONLY}
+    assert set(other) == set(CROPS_ONLY)
+    other |= {"crops": 1, "crop_size": 40}  # whole numbers
+    losses = []
+    for changed in (recipe, recipe.replace(**other)):
+        losses.append([step.loss for step in train_parent(changed, toy_stills(), tmp_path / str(len(losses)))])
+    assert losses[0] == losses[1]
+    assert not list(train_parent(recipe.replace(**other), toy_stills(), tmp_path / "0"))  # gone on with
+
+
+@pytest.mark.parametrize("schedule", ["crops", "published"])
+def test_a_longer_run_is_another_one(tmp_path: Path, schedule: str) -> None:
+    recipe = ParentConfig(schedule=schedule, network="tiny", crop_size=32, crops=1, steps=2, simulated_share=0)
+    list(train_parent(recipe, toy_stills(), tmp_path))
+    with pytest.raises(ValueError, match=r"was trained with steps = 2; this run has steps = 3\.$"):
+        next(train_parent(recipe.replace(steps=3), toy_stills(), tmp_path))
+
+
+def test_a_checkpoint_of_another_schedule_is_refused(tmp_path: Path) -> None:
+    recipe = ParentConfig(network="tiny", crop_size=32, crops=1, steps=1, simulated_share=0)
+    for here, there in (("crops", "published"), ("published", "crops")):
+        list(train_parent(recipe.replace(schedule=here), toy_stills(), tmp_path / here))
+        with pytest.raises(ValueError, match=f"trained with schedule = {here}; this run has schedule = {there}"):
+            next(train_parent(recipe.replace(schedule=there), toy_stills(), tmp_path / here))
 
 
 def test_a_run_that_is_complete_has_no_steps_left(trained: Path) -> None:

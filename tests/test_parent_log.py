@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from resumable_training import RECIPE, toy_stills
 
-from napari_osvos.parent_log import ParentLog
+from napari_osvos import parent_log
+from napari_osvos.parent_log import LogRow, ParentLog
 from napari_osvos.parent_training import train_parent
 
 
@@ -38,6 +39,38 @@ def test_rows_beyond_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
     assert [step for step, _ in _rows(tmp_path)] == [50, 100, 150]
     _log(tmp_path, 0, 50)  # a run of its own
     assert [step for step, _ in _rows(tmp_path)] == [50]
+
+
+def test_the_plot_is_there_at_once_and_renewed_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[list[int], list[int]]] = []
+    real = parent_log.plot_losses
+
+    def plot(rows: list[LogRow], path: Path, recent: list[tuple[int, float]]) -> None:
+        drawn.append(([row.step for row in rows], [step for step, _ in recent]))
+        real(rows, path, recent)
+
+    seconds = iter(range(0, 10_000, 10))  # ten pass at each look
+    monkeypatch.setattr(parent_log, "plot_losses", plot)
+    monkeypatch.setattr(parent_log, "monotonic", lambda: float(next(seconds)))
+    with ParentLog(tmp_path, 48, [0.5] * 48) as log:
+        for step in range(49, 54):
+            log.add(step, 0.5, 1e-3, 1.0)
+            log.plot(at_once=False)
+            assert (tmp_path / "loss.png").exists()
+        log.plot()
+    assert drawn == [([], list(range(1, 50))), ([50], [51, 52]), ([50], [51, 52, 53])]
+
+
+def test_a_parent_in_training_is_plotted_before_its_first_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr(parent_log, "plot_losses", lambda rows, _, recent: drawn.append([*rows, *recent][-1][0]))
+    for every, wanted in ((float("inf"), [1, 4, 6]), (0.0, [1, 2, 3, 4, 5, 6])):
+        drawn.clear()
+        monkeypatch.setattr(parent_log, "PLOT_EVERY", every)
+        list(train_parent(RECIPE.replace(steps=6, checkpoint_every=4), toy_stills(), tmp_path / str(every)))
+        assert drawn == wanted
 
 
 def _scalars(folder: Path) -> list[tuple[str, int, float]]:

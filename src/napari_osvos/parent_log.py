@@ -6,6 +6,7 @@ import csv
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -15,6 +16,8 @@ from napari_osvos.machine import replacing
 
 EVERY = 50
 """Steps whose mean loss makes a row."""
+PLOT_EVERY = 30.0
+"""Seconds after which a plot is renewed, however few steps there were."""
 
 
 class LogRow(NamedTuple):
@@ -48,6 +51,7 @@ class ParentLog:
 
     def __init__(self, folder: Path, step: int, recent: list[float], tensorboard: bool = False) -> None:
         self._path, self._plot, self._recent = folder / "log.csv", folder / "loss.png", recent
+        self._step, self._plotted = step, float("-inf")
         self.rows = [row for row in _read(self._path) if row.step <= step] if step else []
         self._events: Any = open_events(folder / "tensorboard", step) if tensorboard else None
         _write(self._path, self.rows)
@@ -65,6 +69,7 @@ class ParentLog:
 
     def add(self, step: int, loss: float, learning_rate: float, seconds: float, *, last: bool = False) -> None:
         """Take in the loss of a step; a row is written after each 50 of them, and after the last."""
+        self._step = step
         self._recent.append(loss)
         if step % EVERY and not last:
             return
@@ -82,9 +87,18 @@ class ParentLog:
         """Return some of the steps and their losses."""
         return [(row.step, round(row.loss, 4)) for row in self.rows[:: max(1, len(self.rows) // points)]]
 
-    def plot(self) -> None:
-        """Draw the rows so far."""
-        plot_losses(self.rows, self._plot)
+    def plot(self, *, at_once: bool = True) -> None:
+        """Draw the rows so far, and the steps that are in none yet.
+
+        Parameters
+        ----------
+        at_once : bool
+            Otherwise only where this run has drawn none yet, or none for 30 seconds.
+        """
+        if at_once or monotonic() - self._plotted >= PLOT_EVERY:
+            first = self._step - len(self._recent) + 1
+            plot_losses(self.rows, self._plot, list(enumerate(self._recent, first)))
+            self._plotted = monotonic()
 
 
 def open_events(folder: Path, step: int = 0) -> Any:
@@ -119,13 +133,16 @@ def _write(path: Path, rows: Sequence[LogRow]) -> None:
         writer.writerows(rows)
 
 
-def plot_losses(rows: Sequence[LogRow], path: str | Path) -> None:
-    """Draw the loss against the steps to a PNG file, whole or not at all."""
+def plot_losses(rows: Sequence[LogRow], path: str | Path, recent: Sequence[tuple[int, float]] = ()) -> None:
+    """Draw the loss against the steps to a PNG file, whole or not at all; `recent` are steps that are in no row."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
-    axes.plot([row.step for row in rows], [row.loss for row in rows], lw=1)
+    axes.plot([row.step for row in rows], [row.loss for row in rows], lw=1, marker=".", markersize=3)
+    if recent:
+        axes.plot(*zip(*recent, strict=True), lw=0.5, marker=".", markersize=2, color="0.6", label="single steps")
+        axes.legend(frameon=False)
     axes.set(xlabel="step", ylabel=f"loss (mean of {EVERY} steps)", yscale="log")
     axes.grid(alpha=0.3)
     with replacing(path) as partial:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,12 @@ from napari_osvos.published import (
 from napari_osvos.sampling import draw_batch
 from napari_osvos.stored_source import AnySource, opened
 from napari_osvos.training import TrainingStep, WeightAverage, cosine, training_steps
+
+CROPS_ONLY = (
+    "crops", "crop_size", "object_diameter", "learning_rate", "weight_decay", "warm_up", "average_decay", "balance",
+    "dice_weight", "contour_weight",
+)  # fmt: skip
+"""Settings of `ParentConfig` that have no say in the published schedule."""
 
 
 class ParentTraining:
@@ -72,7 +78,7 @@ class ParentTraining:
             raise ValueError("There is no annotated image to train a parent on.")
         self.config, self.device = config, device or torch.device("cpu")
         self.augment = augment or AugmentConfig.strong()
-        self.sources = _weighted(_chosen(sources, config), simulated, config.simulated_share)
+        self.sources = _weighted(chosen_images(sources, config), simulated, config.simulated_share)
         self.images = _describe_images(sources, simulated)
         net = self._network()
         if config.schedule == "crops" and config.crop_size % net.stride:
@@ -166,8 +172,8 @@ class ParentTraining:
         net.load_state_dict(self.average.average)
         return ParentNetwork(net.eval().fold().cpu(), card)
 
-    def save(self, path: str | Path) -> None:
-        """Write everything needed to resume, atomically."""
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return a copy of everything needed to resume: tensors, and a header of plain data."""
         optimiser, groups = pack_optimiser(self.optimiser)
         tensors = {f"net/{k}": v for k, v in self.net.state_dict().items()}
         tensors |= {f"average/{k}": v for k, v in self.average.average.items()}
@@ -177,11 +183,15 @@ class ParentTraining:
             "step": self.step,
             "seconds": self.seconds,
             "updates": self.average.updates,
-            "recent": self.recent,
+            "recent": list(self.recent),
             "groups": groups,
             "images": self.images,
         }
-        save_tensors(path, tensors, header, "checkpoint")
+        return {name: value.detach().clone() for name, value in tensors.items()}, header
+
+    def save(self, path: str | Path) -> None:
+        """Write everything needed to resume, atomically."""
+        save_tensors(path, *self.state(), "checkpoint")
 
     def resume(self, path: str | Path) -> None:
         """Go on from a checkpoint.
@@ -192,11 +202,10 @@ class ParentTraining:
             If the checkpoint belongs to another recipe or to other images.
         """
         tensors, header = load_tensors(path, "checkpoint")
-        theirs = ParentConfig.from_dict(header["config"])
-        if theirs != self.config:
-            mine, other = self.config.to_dict(), theirs.to_dict()
-            key = next(k for k in mine if mine[k] != other[k])
-            raise ValueError(f"{path} was trained with {key} = {other[key]}; this run has {key} = {mine[key]}.")
+        mine, theirs = (_what_counts(c) for c in (self.config, ParentConfig.from_dict(header["config"])))
+        if mine != theirs:
+            key = next(k for k in mine if mine[k] != theirs.get(k))  # where schedules differ, that comes first
+            raise ValueError(f"{path} was trained with {key} = {theirs[key]}; this run has {key} = {mine[key]}.")
         images = header.get("images", self.images)  # checkpoints of before did not say
         for kind in ("annotated", "simulated"):
             if images[kind] != self.images[kind]:
@@ -217,8 +226,15 @@ class ParentTraining:
         self.recent = [float(loss) for loss in header.get("recent", [])]
 
 
-def _chosen(sources: Sequence[AnySource], config: ParentConfig) -> Sequence[AnySource]:
-    """Return so many of the images as the recipe wants, the same for the same seed."""
+def _what_counts(config: ParentConfig) -> dict[str, Any]:
+    """Return the settings that decide on what is learned."""
+    # The number of steps is among them: deep supervision, and the rate of crops, fall in the course of all of them.
+    without_say = ("checkpoint_every", *(CROPS_ONLY if config.schedule == "published" else ()))
+    return {name: value for name, value in config.to_dict().items() if name not in without_say}
+
+
+def chosen_images(sources: Sequence[AnySource], config: ParentConfig) -> Sequence[AnySource]:
+    """Return so many of the annotated images as the recipe wants, the same for the same seed."""
     if config.images is None or config.images >= len(sources):
         return sources
     rng = np.random.default_rng([config.seed, 2])
@@ -252,13 +268,17 @@ def train_parent(
     card: dict[str, Any] | None = None,
     base: str | Path | None = None,
     tensorboard: bool = False,
-) -> Iterator[TrainingStep]:
+) -> Generator[TrainingStep, None, None]:
     """Train a parent, writing checkpoint, log and loss plot to a folder; resume what is there.
+
+    The plot is there from the first step on, and renewed every 30 seconds. Who stops with Ctrl+C, leaves the loop or
+    closes the generator goes on after the last step that was finished.
 
     Parameters
     ----------
     config : ParentConfig
-        Recipe. A checkpoint in the folder must have been made with the same, on the same images.
+        Recipe. A checkpoint in the folder must have been made with the same, but for `checkpoint_every`, on the same
+        images.
     sources, simulated, device, base
         See `ParentTraining`.
     folder : path
@@ -288,15 +308,25 @@ def train_parent(
     training = ParentTraining(config, sources, simulated, device, base=base, resume=resume)
     if resume is None:
         training.save(checkpoint)  # from here on the folder is known to be this run's
+    unsaved = None
     with ParentLog(folder, training.step, training.recent, tensorboard) as log:
-        for step in training.steps():
-            done = step.step == config.steps
-            log.add(step.step, step.loss, step.learning_rate, training.seconds, last=done)
-            if step.step % config.checkpoint_every == 0 or done:
-                about = {**(card or {}), "name": config.network, "recipe": config.to_dict(), "steps": step.step}
-                about |= {"seconds": round(training.seconds), "trained": time.strftime("%Y-%m-%d")}
-                about["curve"] = log.curve()
-                training.parent(about).save(folder / "parent.safetensors")
-                log.plot()
-                training.save(checkpoint)  # last: whoever is killed before comes back here
-            yield step
+        try:
+            for step in training.steps():
+                done = step.step == config.steps
+                due = done or step.step % config.checkpoint_every == 0
+                log.add(step.step, step.loss, step.learning_rate, training.seconds, last=done)
+                # A copy, since Ctrl+C may come in the middle of the next update. It costs some 1 % of an update.
+                unsaved = training.state()
+                log.plot(at_once=due)
+                if due:
+                    about = {**(card or {}), "name": config.network, "recipe": config.to_dict(), "steps": step.step}
+                    about |= {"seconds": round(training.seconds), "trained": time.strftime("%Y-%m-%d")}
+                    about["curve"] = log.curve()
+                    training.parent(about).save(folder / "parent.safetensors")
+                    save_tensors(checkpoint, *unsaved, "checkpoint")  # last: whoever is killed before comes back here
+                    unsaved = None
+                yield step
+        except (KeyboardInterrupt, GeneratorExit):
+            if unsaved is not None:
+                save_tensors(checkpoint, *unsaved, "checkpoint")
+            raise

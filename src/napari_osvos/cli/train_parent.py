@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from napari_osvos.cli.console import PROGRAM, Console, duration
-from napari_osvos.cli.options import add_machine, add_reporting, add_settings, settings_of
+from napari_osvos.cli.options import add_machine, add_reporting, add_settings, settings_given, settings_of
 from napari_osvos.cli.report import Report, check_outputs
 from napari_osvos.cli.stages import choose_device
 from napari_osvos.config import ParentConfig
@@ -25,10 +28,11 @@ names; or several such folders), DAVIS 2016 and 2017, YouTube-VOS, YouTube-Objec
 depth), and the Cell Tracking Challenge (01 beside 01_ST or 01_GT).
 
 DIR receives checkpoint.safetensors, log.csv, loss.png and parent.safetensors. The same command goes on from the
-checkpoint, with the same images; --force starts over.
+checkpoint, with the same images; --force starts over. Ctrl+C keeps every step that was finished.
 
 With --schedule published the defaults are those of the paper: --network vgg16 --base imagenet-features --steps 50000
---passes 10 --deep-supervision 1 --edges published --simulated-share 0; crops, their loss and optimiser have no say.
+--passes 10 --deep-supervision 1 --edges published --simulated-share 0; options of crops, their loss and optimiser are
+refused.
 """
 
 
@@ -82,7 +86,7 @@ def train_parent(given: argparse.Namespace, console: Console) -> None:
         )
     with report.timing("read"):
         device = choose_device(given, console, report)
-        sources, simulated, images = _sources(given, config, console)
+        sources, simulated, images, found = _sources(given, config, console)
     if given.force:
         checkpoint.unlink(missing_ok=True)
     elif checkpoint.exists():
@@ -91,29 +95,42 @@ def train_parent(given: argparse.Namespace, console: Console) -> None:
         console.say(f"Fetching the weights {config.base} by torchvision, some 550 MB unless it has them.")
     from napari_osvos import parent_training
 
-    steps = parent_training.train_parent(
+    training = parent_training.train_parent(
         config,
         sources,
         given.output,
         simulated,
         device=device,
-        card={"images": images},
+        card={"images": images, "images_found": found},
         base=base,
         tensorboard=given.tensorboard,
     )
     done = 0
     with report.timing("train"), console.progress("training", config.steps) as advance:
         try:
-            for step in steps:
-                done = step.step
-                advance(step.step, step.steps, f"loss {step.loss:.3f}")
+            with contextlib.closing(training) as steps:  # closed, it writes the checkpoint
+                for step in steps:
+                    done = step.step
+                    advance(step.step, step.steps, f"loss {step.loss:.3f}")
         except KeyboardInterrupt:
-            kept = f"The same command goes on from {checkpoint}." if checkpoint.exists() else ""
-            raise KeyboardInterrupt(kept) from None
+            raise KeyboardInterrupt(_kept(checkpoint, given.force)) from None
     weights = given.output / "parent.safetensors"
-    report.add(recipe=config.to_dict(), images=images, steps=done, seed=config.seed, outputs=[str(weights)])
+    report.add(recipe=config.to_dict(), images=images, images_found=found, steps=done, seed=config.seed)
+    report.add(outputs=[str(weights)])
     report.write(given.json)
     console.say(f"{weights}: {config.steps} steps, trained in {duration(report.seconds['train'])}.")
+
+
+def _kept(checkpoint: Path, force: bool) -> str:
+    """Return what to say of the checkpoint of a run that was stopped."""
+    from napari_osvos.checkpoint import read_header
+
+    # Read, not counted: a second Ctrl+C may have come while the last steps were written.
+    done = read_header(checkpoint)[1]["step"] if checkpoint.exists() else 0
+    if not done:
+        return ""
+    command = "the same command without --force" if force else "the same command"
+    return f"What was learned in {done} step{'s' * (done > 1)} is in {checkpoint}; {command} goes on from there."
 
 
 def _recipe(given: argparse.Namespace) -> tuple[ParentConfig, Path | None]:
@@ -126,33 +143,57 @@ def _recipe(given: argparse.Namespace) -> tuple[ParentConfig, Path | None]:
     if kind != "random" and not hasattr(given, "network"):
         given.network = "vgg16"
     given.base = kind
-    return settings_of(given, ParentConfig, defaults), path
+    config = settings_of(given, ParentConfig, defaults)
+    if published:
+        from napari_osvos.parent_training import CROPS_ONLY
+
+        _refuse_idle(given, CROPS_ONLY, "--schedule published")
+    if config.simulated_share == 0:
+        _refuse_idle(given, ("simulated_images",), "--simulated-share 0")
+    return config, path
+
+
+def _refuse_idle(given: argparse.Namespace, settings: Sequence[str], beside: str) -> None:
+    """Refuse options for settings that another option leaves no say."""
+    named = settings_given(given, ParentConfig)
+    idle = [f"--{name.replace('_', '-')} {named[name]}" for name in settings if name in named]
+    if idle:
+        those = "it" if len(idle) == 1 else "them"
+        raise ValueError(f"{' and '.join(idle)} can have no effect with {beside}; leave {those} out.")
 
 
 def _sources(
     given: argparse.Namespace, config: ParentConfig, console: Console
-) -> tuple[list[Any], list[Any], dict[str, int]]:
-    """Find all images; return the labelled ones, the simulated ones, and how many there are of each set."""
+) -> tuple[list[Any], list[Any], dict[str, int], dict[str, int]]:
+    """Find all images; return labelled and simulated ones, how many of each set are trained on, and were found."""
     from napari_osvos.benchmark_movies import split_pair
+    from napari_osvos.parent_training import chosen_images
     from napari_osvos.stills import simulated_sources
     from napari_osvos.training_images import read_movie, read_training_set
     from napari_osvos.training_sets import find_training_sets
 
     sources: list[Any] = []
-    images: dict[str, int] = {}
+    sets: list[str] = []  # the set of each
+    found: dict[str, int] = {}
+
+    def add(name: str, of_set: Sequence[Any]) -> None:
+        sources.extend(of_set)
+        sets.extend([name] * len(of_set))
+        found[name] = found.get(name, 0) + len(of_set)
+
     for folder in given.sets:
-        for found in find_training_sets(folder, given.split):
-            of_set = read_training_set(found, config)
-            images[found.name] = len(of_set)
-            sources += of_set
+        for training_set in find_training_sets(folder, given.split):
+            add(training_set.name, read_training_set(training_set, config))
     for pair in given.sequences:
-        of_movie = read_movie(*split_pair(pair), config)
-        images[pair] = len(of_movie)
-        sources += of_movie
+        add(pair, read_movie(*split_pair(pair), config))
+    chosen = {id(source) for source in chosen_images(sources, config)}
+    drawn = Counter(name for name, source in zip(sets, sources, strict=True) if id(source) in chosen)
+    images = {name: drawn[name] for name in found}
     simulated = []
     if config.simulated_share > 0:
         console.say(f"Simulating {config.simulated_images} images.")
         simulated = list(simulated_sources(config, config.topology().intensities))
-        images["simulated"] = len(simulated)
-    console.say(", ".join(f"{name}: {count} images" for name, count in images.items()) + ".")
-    return sources, simulated, images
+        images["simulated"] = found["simulated"] = len(simulated)
+    counts = {name: str(n) if n == found[name] else f"{n} of {found[name]}" for name, n in images.items()}
+    console.say(", ".join(f"{name}: {count} images" for name, count in counts.items()) + ".")
+    return sources, simulated, images, found
