@@ -216,6 +216,16 @@ def test_equal_seconds_without_what_took_them_are_refused_before_anything_is_mea
             plan([movie], methods=["unet-same-seconds"], counts=[2], finished=[row])
 
 
+def test_a_movie_that_gets_another_name_is_not_measured_again(toy: ToyFiles, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    there = {"methods": ["nearest-mask"], "counts": [1], "seeds": [0], "threads": 1}
+    alone = plan([BenchmarkMovie("02", toy.movie, toy.truth)], **there)
+    assert len(list(run(alone, table))) == 1
+    renamed = plan([BenchmarkMovie("HeLa-02", toy.movie, toy.truth)], **there)
+    assert list(run(renamed, table)) == []
+    assert [row["movie"] for row in read_table(table)] == ["HeLa-02"]
+
+
 def test_the_longest_schedule_of_the_paper_can_be_taken_apart(toy: ToyFiles) -> None:
     movie, long = BenchmarkMovie("toy", toy.movie, toy.truth), "published-2000x5"
     cells = plan_ablations([movie], qualities=[long], parents=["lite", "vgg16"], counts=[1, 2])

@@ -79,31 +79,35 @@ def test_segment_writes_labels_that_match_the_truth(toy: ToyFiles, capsys: pytes
     assert "peak memory" in said.err
 
 
-def test_settings_that_have_no_say_with_the_quality_are_pointed_out(
+def test_settings_that_have_no_say_with_the_quality_are_refused(
     toy: ToyFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["fine-tune", toy.movie, "-a", toy.painted, "--parent", toy.parent, "-o", toy.folder / "toy.osvos"]
-    words = [str(word) for word in [*words, "--steps", "1", "--force"]]
-    assert main([*words, "--quality", "fast", "--passes", "5"]) == 0
-    assert "warning: --passes has no say with --quality fast." in capsys.readouterr().err
-    assert main([*words, "--quality", "published", "--passes", "2", "--learning-rate", "0.1", "--crops", "3"]) == 0
-    assert "warning: --learning-rate, --crops have no say with --quality published." in capsys.readouterr().err
-    assert main([*words, "--quality", "balanced", "--learning-rate", "0.1"]) == 0
-    assert "warning" not in capsys.readouterr().err
+    words = [str(word) for word in words]
+    assert main([*words, "--quality", "fast", "--passes", "5"]) == 2
+    assert "--passes 5 can have no effect with --quality fast; leave it out." in _error(capsys)
+    published = ["--quality", "published", "--steps", "1", "--passes", "2"]
+    assert main([*words, *published, "--learning-rate", "0.1", "--shares", "1,0,0,0"]) == 2
+    told = "--learning-rate 0.1 and --shares 1.0,0.0,0.0,0.0 can have no effect with --quality published; leave them"
+    assert told in _error(capsys)
+    assert main([*words, *published]) == 0
 
 
 def test_snapping_needs_a_network_that_predicts_contours(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
     parent = toy.folder / "published.safetensors"
     ParentNetwork.random(NetworkConfig.tiny().replace(heads=("foreground",))).save(parent)
-    words = ["segment", toy.movie, "-a", toy.painted, "-o", toy.folder / "labels.tif", "--parent", parent, *QUICK]
-    assert main([str(word) for word in [*words, "--snap", "--save", toy.folder / "toy.osvos"]]) == 2
-    assert "this network predicts no contours that masks could be snapped to" in _error(capsys)
+    words = ["segment", toy.movie, "-a", toy.painted, "-o", toy.folder / "labels.tif", "--parent", parent]
+    words = [str(word) for word in [*words, "--steps", "2", "--save", toy.folder / "toy.osvos"]]
+    assert main([*words, "--quality", "published", "--snap"]) == 2
+    assert "Masks cannot be snapped: this network predicts no contours" in _error(capsys)
     assert not (toy.folder / "toy.osvos").exists()  # said before anything is learned
-    assert main([str(word) for word in [*words, "--save", toy.folder / "toy.osvos"]]) == 0
+    assert main([*words, "--quality", "published"]) == 0
     capsys.readouterr()
     words = ["predict", toy.folder / "toy.osvos", toy.movie, "-o", toy.folder / "snapped.tif", "--snap"]
     assert main([str(word) for word in words]) == 2
-    assert "this network predicts no contours that masks could be snapped to" in _error(capsys)
+    assert "Masks cannot be snapped: this network predicts no contours" in _error(capsys)
+    words = ["segment", toy.movie, "-a", toy.painted, "-o", toy.folder / "learned.tif", "--parent", parent, *QUICK]
+    assert main([str(word) for word in [*words, "--snap"]]) == 0  # other qualities learn contours
 
 
 def test_segment_is_fine_tune_then_predict(toy: ToyFiles) -> None:

@@ -122,7 +122,7 @@ def test_options_that_have_no_effect_are_refused(
     published = ["--schedule", "published", "--edges", "mirrored", "--steps", "1"]
     for more, sentence in (
         (
-            [*published, "--weight-decay", "0.3", "--learning-rate", "0.5"],
+            [*published, "--learning-rate", "0.5", "--weight-decay", "0.3"],
             "--learning-rate 0.5 and --weight-decay 0.3 can have no effect with --schedule published; leave them out.",
         ),
         ([*published, "--crops", "2"], "--crops 2 can have no effect with --schedule published; leave it out."),

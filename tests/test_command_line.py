@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_osvos import cli
-from napari_osvos.cli.options import settings_of
+from napari_osvos.cli.options import settings_of, tuning_of
 from napari_osvos.clip import Clip
 from napari_osvos.command_line import (
     frame_numbers_of,
@@ -97,6 +97,14 @@ def test_each_setting_alone_is_understood() -> None:
         line = segment_command(Path("m.tif"), Path("a.tif"), Path("o.tif"), tuning=tuning)
         assert line.count("--") == 1
         assert settings_of(parsed(line), FineTuneConfig) == tuning
+
+
+def test_settings_that_have_no_say_are_left_out() -> None:
+    tuning = FineTuneConfig(quality="published", steps=7, passes=2, crops=5, learning_rate=1e-3)
+    line = segment_command(Path("m.tif"), Path("a.tif"), Path("o.tif"), tuning=tuning)
+    assert tuning_of(parsed(line)) == FineTuneConfig(quality="published", steps=7, passes=2)
+    line = segment_command(Path("m.tif"), Path("a.tif"), Path("o.tif"), tuning=tuning.replace(quality="fast"))
+    assert tuning_of(parsed(line)) == tuning.replace(quality="fast", passes=1)
 
 
 def test_prediction_settings_are_spelled_out_whatever_the_segmenter_holds() -> None:

@@ -282,6 +282,14 @@ def test_an_update_as_published_may_take_the_gradients_of_several_passes(monkeyp
     assert passes == list(range(15))
 
 
+def test_contours_are_learned_by_a_network_that_was_trained_without() -> None:
+    clip, annotations, _ = toy_clip()
+    parent = ParentNetwork.random(NetworkConfig.tiny().replace(heads=("foreground",)))
+    for changes, learned in (({}, True), ({"contour_weight": 0.0}, False), ({"quality": "published"}, False)):
+        heads = _tuner(parent, steps=1, **changes).fit(clip, annotations).net.config.heads
+        assert ("contour" in heads) == learned
+
+
 def test_best_averages_mirror_images() -> None:
     clip, annotations, _ = toy_clip()
     assert _tuner(quality="best", steps=1).fit(clip, annotations).config.flips

@@ -82,6 +82,18 @@ def test_settings_survive_being_saved(qtbot: Any) -> None:
     assert other.device_name == "auto"
 
 
+def test_settings_without_a_say_are_closed(qtbot: Any) -> None:
+    settings = kept(qtbot, SettingsSection())
+    editors = settings.tuning.editors
+    assert all(editor.isEnabled() for editor in editors.values())
+    settings.published.setChecked(True)
+    closed = {name for name, editor in editors.items() if not editor.isEnabled()}
+    assert closed == FineTuneConfig(quality="published").idle & set(editors)
+    assert "crops" in closed
+    settings.published.setChecked(False)
+    assert all(editor.isEnabled() for editor in editors.values())
+
+
 def test_the_dial_says_how_long_it_will_take(qtbot: Any) -> None:
     dial = kept(qtbot, QualityDial())
     assert dial.quality == "balanced"

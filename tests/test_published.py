@@ -167,6 +167,16 @@ def test_500_updates_see_a_frame_and_its_mirror_image_at_three_scales_in_turn() 
     assert len({tuple(turn) for turn in found}) > 1  # in another order each time
 
 
+def test_thin_strokes_of_paint_stay_when_a_frame_is_reduced() -> None:
+    net, frame = _network(NARROW).double(), _frame()
+    mask, known = torch.zeros_like(frame.mask), torch.zeros_like(frame.known)
+    mask[:, 4], known[:, 4], known[:, 10] = 1, 1, 1  # one pixel wide: a stroke on the object, one beside it
+    loss = published_loss(net, [Batch(frame.x, mask, mask, known, mask.mean())], seed=0)
+    with torch.no_grad():
+        losses = [float(loss(number, 0.5)) for number in range(6)]
+    assert min(losses) > 0.01  # of one kind alone it is next to nothing
+
+
 def test_each_painted_frame_has_its_turn() -> None:
     net = _network(NARROW)
     frames = [_single(_frame(seed)) for seed in range(3)]

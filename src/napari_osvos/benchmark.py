@@ -92,9 +92,19 @@ def _timed(cell: Cell, rows: Sequence[Row]) -> Cell:
 
 
 def _grouped(rows: Sequence[Row], cells: Sequence[Cell]) -> list[Row]:
-    """Return the rows with the groups that their movies have now."""
+    """Return the rows with the names and groups that their movies have now."""
+    at = KEY.index("movie")
+    names = {key[:at] + key[at + 1 :]: key[at] for key in map(identify, cells)}  # a fingerprint knows the paths
+    there = set(map(key_of, rows))
     groups = {cell.movie: cell.group for cell in cells}
-    return [row | {"group": groups.get(row["movie"], row["group"])} for row in rows]
+    now = []
+    for row in rows:
+        key = key_of(row)
+        name = names.get(key[:at] + key[at + 1 :], row["movie"])
+        if (*key[:at], name, *key[at + 1 :]) in there:
+            name = row["movie"]
+        now.append(row | {"movie": name, "group": groups.get(name, row["group"])})
+    return now
 
 
 def _cell_of(row: Row) -> tuple[str, ...]:

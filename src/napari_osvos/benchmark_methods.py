@@ -141,7 +141,7 @@ class Ours(Segmenting):
         config = FineTuneConfig.from_dict({"seed": cell.seed, "seconds": cell.seconds, "task": task, **schedule})
         self._snap = cell.method.endswith(SNAPPED)
         start = random_unet(seed=cell.seed) if unet else _parent(cell)
-        PredictConfig(snap=self._snap).check(start.net.config)
+        PredictConfig(snap=self._snap).check(start.net.config, config)
         self._tuner = FineTuner(start, config, device=device)
 
     def fit(self, clip: Clip, annotations: Annotations) -> None:
@@ -183,5 +183,8 @@ def _parent(cell: Cell) -> ParentNetwork:
     parent = ParentNetwork.load(path) if path.is_file() else None
     if not knows_parent(cell.method):
         network = NetworkConfig.preset(cell.parent) if parent is None else parent.net.config
-        return ParentNetwork.random(network, seed=cell.seed)
+        random = ParentNetwork.random(network, seed=cell.seed)
+        if parent is not None:
+            random.card["recipe"] = parent.card.get("recipe")  # at the same scale, see `ParentAlone`
+        return random
     return parent or ParentNetwork.bundled(cell.parent)

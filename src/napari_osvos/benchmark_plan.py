@@ -143,9 +143,19 @@ def plan_ablations(
     fewest, more = min(counts, default=1), [n for n in counts if n != min(counts)]
     from_each = plan(movies, methods=[PARENT_ALONE, *qualities], parents=parents, counts=[fewest], **settings)
     parts = [quality + part for quality in qualities for part in (NO_PARENT, SNAPPED) if quality + part in METHODS]
+    if not _has_contours(parents[0]):  # what was trained as published and is fine-tuned so has nothing to snap to
+        parts = [name for name in parts if name != "published" + SNAPPED]
     from_first = plan(movies, methods=[NEITHER, *parts, *QUALITIES], parents=parents[:1], counts=[fewest], **settings)
     against_frames = plan(movies, methods=qualities, parents=parents[:1], counts=more, **settings)
     return list(dict.fromkeys([*from_each, *from_first, *against_frames]))
+
+
+def _has_contours(parent: str) -> bool:
+    """Whether a parent predicts contours; the bundled ones do."""
+    from napari_osvos.checkpoint import read_header
+
+    path = Path(parent)
+    return not path.is_file() or "contour" in read_header(path)[1]["network"]["heads"]
 
 
 def timer(cell: Cell) -> Cell | None:

@@ -285,11 +285,12 @@ def _prediction(config: PredictConfig | None) -> list[str]:
 
 
 def _settings(config: Config, usual: Config | None) -> list[str]:
-    """Options for the settings that are not the usual ones."""
+    """Options for the settings that have a say and are not the usual ones."""
     words: list[str] = []
+    idle = config.idle if isinstance(config, FineTuneConfig) else ()
     for spec in dataclasses.fields(config):  # type: ignore[arg-type]
         value = getattr(config, spec.name)
-        if value is None or (usual is not None and value == getattr(usual, spec.name)):
+        if value is None or spec.name in idle or (usual is not None and value == getattr(usual, spec.name)):
             continue
         flag = spec.name.replace("_", "-")
         if isinstance(value, bool):

@@ -338,6 +338,11 @@ class FineTuneConfig(Config):
             return frozenset(spec.name for spec in fields(self) if spec.name not in used)
         return frozenset({"passes"})
 
+    @property
+    def learns_contours(self) -> bool:
+        """Whether borders of objects are learned, also by a network that did not predict them before."""
+        return self.contour_weight > 0 and self.quality != "published"
+
     def zoom(self, diameter: float) -> float:
         """Return the network pixels per movie pixel for objects of a diameter in pixels."""
         if self.quality == "published":
@@ -372,12 +377,20 @@ class PredictConfig(Config):
         " chosen in fine-tuning", minimum=0, maximum=1,
     )  # fmt: skip
 
-    def check(self, network: NetworkConfig) -> None:
-        """Raise ValueError where a network does not predict what these settings need."""
-        if self.snap and "contour" not in network.heads:
+    def check(self, network: NetworkConfig, tuning: FineTuneConfig | None = None) -> None:
+        """Raise ValueError where a network does not predict what these settings need.
+
+        Parameters
+        ----------
+        network : NetworkConfig
+            The network that predicts, or a fine-tuning starts from.
+        tuning : FineTuneConfig, optional
+            That fine-tuning.
+        """
+        if self.snap and "contour" not in network.heads and not (tuning is not None and tuning.learns_contours):
             raise ValueError(
-                "PredictConfig.snap is True, but this network predicts no contours that masks could be snapped to, as "
-                "one that was trained as published does not; leave it out, or take another parent."
+                "Masks cannot be snapped: this network predicts no contours, as one that was trained as published does "
+                "not; leave snapping out, or fine-tune with another quality than published."
             )
 
 

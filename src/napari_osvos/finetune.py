@@ -228,6 +228,8 @@ class FineTuner:
         """Return a copy of the network to start from, with a head for everything that is to be learned."""
         net = copy.deepcopy(self.start.net)
         others = [head for head in net.config.heads if not head.startswith("foreground") and head != "distance"]
+        if self.config.learns_contours and "contour" not in others:
+            others.append("contour")
         foreground = ["foreground"] if len(values) == 1 else [f"foreground-{value}" for value in values]
         distance = ["distance"] if self._learns_distance(task) else []
         heads = (*foreground, *others, *distance)

@@ -7,6 +7,7 @@ Caelles et al., "One-Shot Video Object Segmentation", CVPR 2017, section 3.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -112,40 +113,46 @@ def published_loss(
         each of `PUBLISHED_SCALES`, as it is and mirrored, as in their code for 500 updates; a reduced frame then counts
         less, by its number of pixels.
     """
-    seen = [(frame, 1.0) for frame in frames] if varied else [_reduced(f, s) for f in frames for s in PUBLISHED_SCALES]
+    complete = [bool(frame.known.all()) for frame in frames]
+    views = list(itertools.product((False, True), range(len(frames)), PUBLISHED_SCALES))
+    count = len(frames) if varied else len(views)
 
     def loss_of_pass(number: int, progress: float) -> Tensor:
-        turn, place = divmod(number, len(seen) * (1 if varied else 2))
-        order = np.random.default_rng([seed, turn]).permutation(len(seen) * (1 if varied else 2))
-        frame, weight = seen[int(order[place]) % len(seen)]
+        turn, place = divmod(number, count)
+        which = int(np.random.default_rng([seed, turn]).permutation(count)[place])
         if varied:
-            frame = varied_frame(frame, np.random.default_rng([seed, turn, place]))
-        elif order[place] >= len(seen):
-            frame = _mirrored(frame)
-        foreground = net(frame.x)[:, net.config.heads.index("foreground")].float()
-        return published_cross_entropy(foreground, frame.mask, frame.known, _share(frame)) * weight
+            frame, weight = varied_frame(frames[which], np.random.default_rng([seed, turn, place])), 1.0
+            x, mask, known = frame.x, frame.mask, frame.known
+        else:
+            mirror, n, scale = views[which]
+            x, mask, known = _reduced(frames[n], scale, complete[n])
+            weight = known.numel() / frames[n].known.numel()
+            if mirror:
+                x, mask, known = (torch.flip(part, (-1,)) for part in (x, mask, known))
+        foreground = net(x)[:, net.config.heads.index("foreground")].float()
+        return published_cross_entropy(foreground, mask, known, _share(mask, known)) * weight
 
     return loss_of_pass
 
 
-def _share(frame: Batch) -> Tensor:
+def _share(mask: Tensor, known: Tensor) -> Tensor:
     """Return the share of foreground in what is known of a frame."""
-    return (frame.mask * frame.known).sum() / frame.known.sum().clamp_min(1)
+    return (mask * known).sum() / known.sum().clamp_min(1)
 
 
-def _mirrored(frame: Batch) -> Batch:
-    x, mask, contour, known = (torch.flip(t, (-1,)) for t in (frame.x, frame.mask, frame.contour, frame.known))
-    return Batch(x, mask, contour, known, frame.positive_share)
-
-
-def _reduced(frame: Batch, scale: float) -> tuple[Batch, float]:
-    """Return a frame at a scale, and its share of the pixels of the frame."""
+def _reduced(frame: Batch, scale: float, complete: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return input, mask and what is known of a frame at a scale; of partial paint thin strokes stay."""
+    if scale == 1:
+        return frame.x, frame.mask, frame.known
     height, width = frame.x.shape[-2:]
     size = max(1, int(height * scale)), max(1, int(width * scale))
-    x = nn.functional.interpolate(frame.x, size, mode="bilinear", antialias=True) if scale < 1 else frame.x
-    targets = torch.stack([frame.mask, frame.contour, frame.known], 1)
-    mask, contour, known = nn.functional.interpolate(targets, size, mode="nearest-exact").unbind(1)
-    return Batch(x, mask, contour, known, frame.positive_share), size[0] * size[1] / (height * width)
+    x = nn.functional.interpolate(frame.x, size, mode="bilinear", antialias=True)
+    if complete:
+        mask = nn.functional.interpolate(frame.mask[:, None], size, mode="nearest-exact")[:, 0]
+        return x, mask, torch.ones_like(mask)
+    known = nn.functional.adaptive_avg_pool2d(frame.known, size)
+    mask = nn.functional.adaptive_avg_pool2d(frame.mask * frame.known, size)
+    return x, ((mask >= 0.5 * known) & (known > 0)).to(x.dtype), (known > 0).to(x.dtype)
 
 
 def published_parent_loss(net: OSVOSNet, frame: Batch, deep_weight: float) -> Tensor:
@@ -168,7 +175,7 @@ def published_parent_loss(net: OSVOSNet, frame: Batch, deep_weight: float) -> Te
     logits = [net.fused(sides, size)]
     if deep_weight > 0:
         logits += [net.upsampled(score, i, size) for i, score in enumerate(net.deep_scores(sides))]
-    share = _share(frame)
+    share = _share(frame.mask, frame.known)
     losses = [
         published_cross_entropy(one[:, head, :height, :width].float(), frame.mask, frame.known, share) for one in logits
     ]

@@ -128,12 +128,19 @@ class SettingsSection(QWidget):
         column.addWidget(self.prediction)
         self.probabilities.toggled.connect(self.changed)
         self.uncertainty.toggled.connect(self.changed)
+        self.published.toggled.connect(self._offer_settings)
         self.published.toggled.connect(self.changed)
         self.device.currentIndexChanged.connect(self.changed)
         self.threads.valueChanged.connect(self.changed)
         self.scheduler.editingFinished.connect(self.changed)
         for editor in (*self.tuning.editors.values(), *self.prediction.editors.values()):
             editor.editingFinished.connect(self.changed)
+
+    def _offer_settings(self, published: bool) -> None:
+        """Leave open only what has a say."""
+        idle = FineTuneConfig(quality="published" if published else "balanced").idle
+        for name, editor in self.tuning.editors.items():
+            editor.setEnabled(name not in idle)
 
     def offer_devices(self, devices: Sequence[str]) -> None:
         """Offer the devices of this machine."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from napari_osvos.cli.console import Console, duration
 from napari_osvos.cli.failures import DONE, FAILED, judge
 from napari_osvos.cli.fine_tune import add_options, fine_tune_one
-from napari_osvos.cli.options import Parser, settings_of
+from napari_osvos.cli.options import Parser, settings_of, tuning_of
 from napari_osvos.cli.report import Report, check_outputs
 from napari_osvos.config import FineTuneConfig
 from napari_osvos.movie_list import bare_name
@@ -157,7 +157,7 @@ def _movie(given: argparse.Namespace, parser: Parser, number: int, row: dict[str
         one = parser.parse_args(words, namespace=copy.copy(given))
         if output.suffix != ".osvos":
             raise ValueError(f"the output {output} must end in .osvos.")
-        settings_of(one, FineTuneConfig)
+        tuning_of(one)
     except ValueError as error:
         raise ValueError(f"{given.batch}, line {number}: {error}") from None
     one.json, one.quiet, one.force = None, True, True

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_osvos.cli.console import PROGRAM, Console, duration
-from napari_osvos.cli.options import add_machine, add_reporting, add_settings, at_least, names, settings_of
+from napari_osvos.cli.options import add_machine, add_reporting, add_settings, at_least, names, tuning_of
 from napari_osvos.cli.report import Report, check_outputs, write_json
 from napari_osvos.cli.stages import choose_device, load_start
 from napari_osvos.config import FineTuneConfig
@@ -60,7 +60,7 @@ def demo(given: argparse.Namespace, console: Console) -> None:
     folder: Path = given.output
     picture, scores = folder / "overlay.png", folder / "scores.json"
     check_outputs({"picture": picture, "scores": scores, "--json": given.json}, force=given.force)
-    config = settings_of(given, FineTuneConfig, FineTuneConfig(quality="fast"))
+    config = tuning_of(given, FineTuneConfig(quality="fast"))
     with report.timing("start"):
         from napari_osvos.demo import demonstrate
         from napari_osvos.overlay import save_strips

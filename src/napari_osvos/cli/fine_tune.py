@@ -9,7 +9,7 @@ from typing import Any
 from napari_osvos.cli.clusters import add_cluster, on_cluster
 from napari_osvos.cli.console import PROGRAM, Console
 from napari_osvos.cli.failures import DONE
-from napari_osvos.cli.options import add_machine, add_reading, add_reporting, add_settings, add_start, settings_of
+from napari_osvos.cli.options import add_machine, add_reading, add_reporting, add_settings, add_start, tuning_of
 from napari_osvos.cli.outputs import finish
 from napari_osvos.cli.paint import add_annotations, read_paint
 from napari_osvos.cli.report import Report, check_ending, check_outputs
@@ -99,7 +99,7 @@ def fine_tune_one(given: argparse.Namespace, console: Console, *, keep: Path | N
     check_ending("-o", given.output, [".osvos"])
     inputs = [path for path in (given.movie, given.annotations, given.continued) if path]
     check_outputs({"-o": given.output, "--json": given.json}, inputs=inputs, force=given.force)
-    tuning = settings_of(given, FineTuneConfig)
+    tuning = tuning_of(given)
     with report.timing("read"):
         clip = read_movie(given, report)
         paint = read_paint(given, clip, report)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from napari_osvos.config import FineTuneConfig
 from napari_osvos.settings import Config
 
 C = TypeVar("C", bound=Config)
@@ -215,6 +216,32 @@ def settings_of(arguments: argparse.Namespace, kind: type[C], base: C | None = N
         for name in given:  # the config speaks of its field, the reader typed an option
             sentence = sentence.replace(f"{kind.__name__}.{name} ", f"--{name.replace('_', '-')} ")
         raise ValueError(sentence) from None
+
+
+def tuning_of(arguments: argparse.Namespace, base: FineTuneConfig | None = None) -> FineTuneConfig:
+    """Return how to learn, as the command line names it.
+
+    Raises
+    ------
+    ValueError
+        As `settings_of`, and if an option has no say with the quality.
+    """
+    tuning = settings_of(arguments, FineTuneConfig, base)
+    refuse_idle(arguments, FineTuneConfig, tuning.idle, f"--quality {tuning.quality}")
+    return tuning
+
+
+def refuse_idle(arguments: argparse.Namespace, kind: type[Config], idle: Collection[str], beside: str) -> None:
+    """Raise ValueError where options are named to which another one, `beside`, leaves no say."""
+    given = settings_given(arguments, kind)
+    words = [f"--{name.replace('_', '-')} {_written(value)}" for name, value in given.items() if name in idle]
+    if words:
+        those = "it" if len(words) == 1 else "them"
+        raise ValueError(f"{' and '.join(words)} can have no effect with {beside}; leave {those} out.")
+
+
+def _written(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _choices(spec: dataclasses.Field[Any], hint: Any) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ from napari_osvos.cli.options import (
     add_settings,
     add_start,
     settings_of,
+    tuning_of,
 )
 from napari_osvos.cli.outputs import add_output, add_tracks, check_label_outputs, finish, job_of
 from napari_osvos.cli.paint import add_accepted, add_annotations, read_paint
@@ -78,7 +79,7 @@ def segment(given: argparse.Namespace, console: Console) -> None:
     check_ending("--save", given.save, [".osvos"])
     inputs = [path for path in (given.movie, given.annotations, given.truth, given.continued) if path]
     outputs = check_label_outputs(given, {"--save": given.save}, inputs)
-    tuning = settings_of(given, FineTuneConfig)
+    tuning = tuning_of(given)
     for config in (PredictConfig, LinkConfig):
         settings_of(given, config)  # what is wrong there is said before training
     with report.timing("read"):
@@ -94,7 +95,7 @@ def segment(given: argparse.Namespace, console: Console) -> None:
         scale_of(given, clip.labels_shape, clip.name)
         device = choose_device(given, console, report)
         start = load_start(given)
-        settings_of(given, PredictConfig).check(start.net.config)
+        settings_of(given, PredictConfig).check(start.net.config, tuning)
         job = job_of(given, learned=_what_it_learns_from(given, tuning))
     with going_on(given, console, job, clip, positions, outputs) as store:
         report.add(settings=tuning.to_dict(), quality=tuning.quality, seed=tuning.seed)

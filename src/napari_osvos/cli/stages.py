@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_osvos.cli.console import PROGRAM, Console, duration
+from napari_osvos.cli.console import Console, duration
 from napari_osvos.cli.interrupt import asking_at_ctrl_c
-from napari_osvos.cli.options import settings_given
 from napari_osvos.cli.report import Report
 from napari_osvos.config import FineTuneConfig
 from napari_osvos.machine import check_space
@@ -158,10 +157,6 @@ def learn(
         stopped = keep is not None and done > 0 and not stopped
         return stopped
 
-    idle = [f"--{name.replace('_', '-')}" for name in settings_given(given, FineTuneConfig) if name in config.idle]
-    if idle:
-        verb = "has" if len(idle) == 1 else "have"
-        console.say(f"{PROGRAM}: warning: {', '.join(idle)} {verb} no say with --quality {config.quality}.")
     report.add(settings=config.to_dict(), quality=config.quality, seed=config.seed)
     planned = tuner.planned_steps(len(annotations.planes))
     with report.timing("fine_tune"), console.progress("fine-tuning", planned) as advance:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_osvos.cli.console import PROGRAM, Console, duration
-from napari_osvos.cli.options import add_machine, add_reporting, add_settings, settings_given, settings_of
+from napari_osvos.cli.options import add_machine, add_reporting, add_settings, refuse_idle, settings_given, settings_of
 from napari_osvos.cli.report import Report, check_outputs
 from napari_osvos.cli.stages import choose_device
 from napari_osvos.config import ParentConfig
@@ -147,19 +147,12 @@ def _recipe(given: argparse.Namespace) -> tuple[ParentConfig, Path | None]:
     if published:
         from napari_osvos.parent_training import CROPS_ONLY
 
-        _refuse_idle(given, CROPS_ONLY, "--schedule published")
+        refuse_idle(given, ParentConfig, CROPS_ONLY, "--schedule published")
     if config.simulated_share == 0:
-        _refuse_idle(given, ("simulated_images",), "--simulated-share 0")
+        typed = "simulated_share" in settings_given(given, ParentConfig)
+        beside = "--simulated-share 0" if typed else "--schedule published, which simulates none"
+        refuse_idle(given, ParentConfig, ("simulated_images",), beside)
     return config, path
-
-
-def _refuse_idle(given: argparse.Namespace, settings: Sequence[str], beside: str) -> None:
-    """Refuse options for settings that another option leaves no say."""
-    named = settings_given(given, ParentConfig)
-    idle = [f"--{name.replace('_', '-')} {named[name]}" for name in settings if name in named]
-    if idle:
-        those = "it" if len(idle) == 1 else "them"
-        raise ValueError(f"{' and '.join(idle)} can have no effect with {beside}; leave {those} out.")
 
 
 def _sources(

@@ -134,7 +134,7 @@ class EngineProcess:
         start: ParentNetwork | Segmenter
         start = Segmenter.load(order.start, device) if order.start else self._parent(order.parent)
         if order.prediction is not None:
-            order.prediction.check(start.net.config)
+            order.prediction.check(start.net.config, None if order.annotations is None else order.tuning)
         shortage = Shortage(lambda sentence: tell(Noted(sentence)))
         if order.annotations is not None:
             tuner = FineTuner(start, order.tuning, device)
