@@ -26,7 +26,7 @@ from napari_osvos.config import NetworkConfig, ParentConfig
 from napari_osvos.intensity import IntensityScale
 from napari_osvos.parent import ParentNetwork
 from napari_osvos.parent_log import ParentLog, plot_losses
-from napari_osvos.parent_training import CROPS_ONLY, ParentTraining, train_parent
+from napari_osvos.parent_training import ParentTraining, train_parent
 from napari_osvos.sampling import KNOWN, MASK, Source
 from napari_osvos.stills import find_still_sets, read_still_sets, simulated_sources, still_source
 from napari_osvos.training import TrainingStep, WeightAverage
@@ -200,8 +200,8 @@ def test_how_often_checkpoints_are_written_may_change(short: Path, tmp_path: Pat
 
 def test_what_crops_have_to_do_with_has_no_say_in_the_published_schedule(tmp_path: Path) -> None:
     recipe = ParentConfig(schedule="published", network="tiny", steps=2, simulated_share=0)
-    other = {name: value / 2 for name, value in recipe.to_dict().items() if name in CROPS_ONLY}
-    assert set(other) == set(CROPS_ONLY)
+    other = {name: value / 2 for name, value in recipe.to_dict().items() if name in recipe.idle}
+    assert set(other) == recipe.idle
     other |= {"crops": 1, "crop_size": 40}  # whole numbers
     losses = []
     for changed in (recipe, recipe.replace(**other)):

@@ -260,6 +260,16 @@ class ParentConfig(Config):
             simulated_share=0.0,
         )
 
+    @property
+    def idle(self) -> frozenset[str]:
+        """Names of the settings that have no say with this schedule: those of crops, their loss and optimiser."""
+        if self.schedule != "published":
+            return frozenset()
+        return frozenset(
+            {"crops", "crop_size", "object_diameter", "learning_rate", "weight_decay", "warm_up", "average_decay",
+             "balance", "dice_weight", "contour_weight"}
+        )  # fmt: skip
+
     def topology(self) -> NetworkConfig:
         """Return the network that is trained, with the intensities that its base was trained on.
 

@@ -32,12 +32,6 @@ from napari_osvos.sampling import draw_batch
 from napari_osvos.stored_source import AnySource, opened
 from napari_osvos.training import TrainingStep, WeightAverage, cosine, training_steps
 
-CROPS_ONLY = (
-    "crops", "crop_size", "object_diameter", "learning_rate", "weight_decay", "warm_up", "average_decay", "balance",
-    "dice_weight", "contour_weight",
-)  # fmt: skip
-"""Settings of `ParentConfig` that have no say in the published schedule."""
-
 
 class ParentTraining:
     """The state of a parent in training: network, optimiser, average, step; saved and resumed.
@@ -229,8 +223,7 @@ class ParentTraining:
 def _what_counts(config: ParentConfig) -> dict[str, Any]:
     """Return the settings that decide on what is learned."""
     # The number of steps is among them: deep supervision, and the rate of crops, fall in the course of all of them.
-    without_say = ("checkpoint_every", *(CROPS_ONLY if config.schedule == "published" else ()))
-    return {name: value for name, value in config.to_dict().items() if name not in without_say}
+    return {k: v for k, v in config.to_dict().items() if k != "checkpoint_every" and k not in config.idle}
 
 
 def chosen_images(sources: Sequence[AnySource], config: ParentConfig) -> Sequence[AnySource]:

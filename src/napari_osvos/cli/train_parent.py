@@ -145,9 +145,7 @@ def _recipe(given: argparse.Namespace) -> tuple[ParentConfig, Path | None]:
     given.base = kind
     config = settings_of(given, ParentConfig, defaults)
     if published:
-        from napari_osvos.parent_training import CROPS_ONLY
-
-        refuse_idle(given, ParentConfig, CROPS_ONLY, "--schedule published")
+        refuse_idle(given, ParentConfig, config.idle, "--schedule published")
     if config.simulated_share == 0:
         typed = "simulated_share" in settings_given(given, ParentConfig)
         beside = "--simulated-share 0" if typed else "--schedule published, which simulates none"
