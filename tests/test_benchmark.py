@@ -306,6 +306,19 @@ def test_the_worst_frames_are_drawn_on_request(toy: ToyFiles) -> None:
     assert [path.name for path in pictures.iterdir()] == ["movie_nearest-mask_1_frame_seed_0.png"]
 
 
+def test_rows_that_are_about_to_be_replaced_are_told_first(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    table = toy.folder / "table.csv"
+    words = ["benchmark", f"{toy.movie}:{toy.truth}", "-o", str(table), "--methods", "nearest-mask", "--frames", "1"]
+    assert main([*words, "--threads", "1"]) == 0
+    assert "replaced" not in capsys.readouterr().err
+    assert main([*words, "--threads", "1", "--border", "2"]) == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith(
+        f"1 of the rows in {table} will be replaced, the first of them movie, nearest-mask, 1 frame"
+    )
+    assert [row["border"] for row in read_table(table)] == ["2"]
+
+
 def test_groups_are_those_of_the_list_even_in_finished_rows(toy: ToyFiles) -> None:
     table = toy.folder / "table.csv"
     movie = BenchmarkMovie("toy", toy.movie, toy.truth)

@@ -409,6 +409,17 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere() -> None:
     assert quiet.getvalue() == ""
 
 
+def test_the_time_left_is_that_of_what_was_done_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter((0.0, 60.0, 62.0, 64.0))
+    monkeypatch.setattr("napari_osvos.cli.console.time.monotonic", lambda: next(now))
+    file = io.StringIO()
+    with Console(errors=file, interval=0).progress("training", 500) as advance:
+        for step in (401, 402, 403):  # goes on from a checkpoint, and its first step took a minute
+            advance(step, 500)
+    assert file.getvalue().splitlines() == ["training 401/500", "training 402/500, 3 min 16 s left",
+                                            "training 403/500, 3 min 14 s left"]  # fmt: skip
+
+
 def test_durations_in_words() -> None:
     assert [duration(s) for s in (8.34, 59.99, 245, 7800)] == ["8.3 s", "60.0 s", "4 min 05 s", "2 h 10 min"]
 

@@ -55,6 +55,12 @@ def pending(cells: Sequence[Cell], rows: Sequence[Row]) -> list[Cell]:
     return [cell for cell in cells if identify(cell) not in finished]
 
 
+def outdated(cells: Sequence[Cell], rows: Sequence[Row]) -> list[Cell]:
+    """Return the cells that take the place of a row which no longer holds (see `benchmark_plan.fingerprint`)."""
+    measured = {_cell_of(row) for row in rows}
+    return [cell for cell in pending(cells, rows) if _named(identify(cell)) in measured]
+
+
 def run(cells: Sequence[Cell], table: str | Path) -> Iterator[tuple[Cell, Row | RuntimeError]]:
     """Measure the cells that the table does not hold yet, writing it after each.
 
@@ -108,4 +114,10 @@ def _grouped(rows: Sequence[Row], cells: Sequence[Cell]) -> list[Row]:
 
 
 def _cell_of(row: Row) -> tuple[str, ...]:
-    return tuple(row[name] for name in KEY if name != "fingerprint")
+    return _named(key_of(row))
+
+
+def _named(key: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a key without what tells whether it still holds."""
+    at = KEY.index("fingerprint")
+    return key[:at] + key[at + 1 :]

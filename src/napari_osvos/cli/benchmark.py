@@ -178,11 +178,17 @@ def _planned(given: argparse.Namespace, movies: Sequence[BenchmarkMovie], consol
 
 def _measure(cells: Sequence[Cell], table: Path, summary: Path, console: Console) -> int:
     """Measure what the table lacks, keeping table and summary up to date, and return how many measurements failed."""
-    from napari_osvos.benchmark import pending, run
+    from napari_osvos.benchmark import outdated, pending, run
     from napari_osvos.benchmark_plan import describe
     from napari_osvos.benchmark_table import read_table, write_markdown
 
     todo = pending(cells, read_table(table))
+    old = outdated(todo, read_table(table))
+    if old:
+        console.say(
+            f"{len(old)} of the rows in {table} will be replaced, the first of them {describe(old[0])}: paths, border,"
+            " what is scored, weights of the parent, device or version were other ones."
+        )
     clock, failed, total = _Clock(), 0, len(todo)
     for done, (cell, row) in enumerate(run(cells, table), start=1):
         left = clock.left(cell, todo[done:])

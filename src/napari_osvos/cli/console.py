@@ -128,15 +128,20 @@ class Console:
     def _lines(self, verb: str) -> Advance:
         started = time.monotonic()
         said = started - self.interval + min(1.0, self.interval)  # the first line comes after a second
+        first: tuple[float, int] | None = None
 
         def advance(done: int, total: int, note: str = "") -> None:
-            nonlocal said
+            nonlocal said, first
             now = time.monotonic()
+            # The first step has the warming up in it; and what goes on from a checkpoint did not do all of it now.
+            since, before = first = first or (now, done)
             if now - said < self.interval or done >= total:
                 return
             said = now
-            left = (now - started) / max(done, 1) * (total - done)
-            parts = [f"{verb} {done}/{total}", note, f"{duration(left)} left"]
+            if done == before == 1:
+                since, before = started, 0
+            left = f"{duration((now - since) / (done - before) * (total - done))} left" if done > before else ""
+            parts = [f"{verb} {done}/{total}", note, left]
             self._line(", ".join(part for part in parts if part))
 
         return advance
