@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_osvos.clip import Clip
-from napari_osvos.provenance import frames_learned_from
+from napari_osvos.provenance import frames_learned_from, movie_named
 
 
 def test_frames_are_known_of_the_same_movie_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,3 +23,19 @@ def test_frames_are_known_of_the_same_movie_alone(tmp_path: Path, monkeypatch: p
     ):
         assert frames_learned_from(origin, Clip(frames, frame_numbers=[0, 8, 16, 40], name=name)) == learned
     assert frames_learned_from({}, Clip(frames)) == ()
+
+
+def test_a_movie_of_the_same_name_in_another_folder_is_another_movie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = np.zeros((2, 2, 2), np.uint8)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "movie.tif").touch()
+    monkeypatch.chdir(tmp_path / "a")
+    origin = {"movie": movie_named(Clip(frames, name="movie.tif")), "annotated_frames": [0]}
+    assert frames_learned_from(origin, Clip(frames, name="movie.tif")) == (0,)
+    monkeypatch.chdir(tmp_path / "b")
+    assert frames_learned_from(origin, Clip(frames, name="movie.tif")) == ()
+    assert frames_learned_from(origin, Clip(frames, name="../a/movie.tif")) == (0,)
+    assert movie_named(Clip(frames, name="no file")) == "no file"

@@ -31,7 +31,7 @@ from napari_osvos.optimiser import Muon
 from napari_osvos.output_fitting import fitting_meaning, look_back
 from napari_osvos.painted_plane import PaintedPlane, check_contrast, painted_planes
 from napari_osvos.parent import ParentNetwork
-from napari_osvos.provenance import frames_learned_from
+from napari_osvos.provenance import frames_learned_from, movie_named
 from napari_osvos.published import published_loss, published_optimiser, whole_frame
 from napari_osvos.sampling import KNOWN, Batch, Source, draw_batch
 from napari_osvos.segmenter import Segmenter
@@ -378,7 +378,7 @@ class FineTuner:
             "task": self.meaning.task,
             "fine_tune": self.config.to_dict(),
             "augment": self.augment.to_dict(),
-            "movie": clip.name,
+            "movie": movie_named(clip),
             "annotated_frames": [clip.frame_numbers[t] for t in annotations.frames],
             "learned_frames": [clip.frame_numbers[t] for t in sorted(learned)],
             "device": str(self.device),

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from napari_osvos.clip import Clip
+
+
+def movie_named(clip: Clip) -> str:
+    """Return what a segmenter calls the movie that it is fine-tuned on: where it lies, if it is a file or folder.
+
+    Absolute, since a name such as ``movie.tif`` is another movie's in another folder.
+    """
+    return os.path.abspath(clip.name) if os.path.exists(clip.name) else clip.name
 
 
 def is_of_movie(provenance: Mapping[str, Any], clip: Clip) -> bool:
@@ -19,6 +28,7 @@ def is_of_movie(provenance: Mapping[str, Any], clip: Clip) -> bool:
     clip : Clip
         The movie.
     """
+    # Older segmenters have the path as it was typed, which is looked for from here.
     name = str(provenance.get("movie", ""))
     return bool(name) and (name == clip.name or Path(name).resolve() == Path(clip.name).resolve())
 
