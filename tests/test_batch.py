@@ -43,9 +43,33 @@ def test_a_movie_that_fails_is_told_and_the_others_are_learned(
     facts = json.loads(report.read_text())
     assert [(one.get("steps"), one.get("seed")) for one in facts["movies"]] == [(None, None), (30, 7)]
     assert (facts["n_failed"], facts["n_kept"]) == (1, 0)
-    assert main(_words(toy, text.replace("none.tif,painted.tif,,\n", "movie.tif,painted.tif,new.osvos,\n"))) == 0
+    again = text.replace("none.tif,painted.tif,,\n", "movie.tif,painted.tif,new.osvos,\n")
+    assert main(_words(toy, again, "--json", str(report))) == 0  # goes on, and so does its report
     assert "1 of 2 segmenters are there already" in capsys.readouterr().err
     assert (toy.folder / "new.osvos").exists()
+    assert json.loads(report.read_text())["n_kept"] == 1
+
+
+def test_the_report_of_another_run_is_not_replaced(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    other = toy.folder / "other.json"
+    for text in ('{"verb": "fine-tune", "batch": "other.csv"}', "[1]", "no JSON"):
+        other.write_text(text)
+        assert main(_words(toy, "movie,annotations\nmovie.tif,painted.tif\n", "--json", str(other))) == 2
+        assert "other.json exists already, and is no report of this; choose another --json." in _error(capsys)
+        assert other.read_text() == text
+
+
+def test_the_parent_of_a_line_stands_before_what_the_command_continues(toy: ToyFiles) -> None:
+    first = toy.folder / "first.osvos"
+    words = ["fine-tune", toy.movie, "-a", toy.painted, "--parent", toy.parent, *QUICK, "-o", first]
+    assert main([str(word) for word in words]) == 0
+    lines = ("movie,annotations,parent,output", f"movie.tif,painted.tif,{toy.parent},new.osvos")
+    text = "\n".join((*lines, "movie.tif,painted.tif,,on.osvos"))
+    words = _words(toy, text, "--continue", str(first))
+    words[words.index("--parent") : words.index("--parent") + 2] = []
+    assert main(words) == 0
+    continued = {name: Segmenter.load(toy.folder / f"{name}.osvos").provenance["continued"] for name in ("new", "on")}
+    assert continued == {"new": False, "on": True}
 
 
 @pytest.mark.parametrize(
@@ -112,6 +136,8 @@ def test_a_scheduler_file_without_an_address_and_missing_certificates_are_refuse
     (tmp_path / "file.json").write_text("{}")
     with pytest.raises(ValueError, match="file.json is no file of a dask scheduler"):
         ClusterChoice(str(tmp_path / "file.json"))
+    with pytest.raises(ValueError, match=r"tcp://node7:1; certificates and keys go with an address .* tls://"):
+        ClusterChoice("tcp://node7:1", tls_ca=tmp_path / "file.json")
     with pytest.raises(FileNotFoundError, match="There is no file .*ca.pem"):
         ClusterChoice("tls://node7:1", tls_ca=tmp_path / "ca.pem")
 

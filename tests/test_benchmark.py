@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import re
 import shutil
 from pathlib import Path
@@ -304,6 +305,24 @@ def test_the_worst_frames_are_drawn_on_request(toy: ToyFiles) -> None:
     words = ["benchmark", f"{toy.movie}:{toy.truth}", "-o", str(toy.folder / "table.csv"), "--pictures", str(pictures)]
     assert main([*words, "--methods", "nearest-mask", "--frames", "1", *SETTINGS]) == 0
     assert [path.name for path in pictures.iterdir()] == ["movie_nearest-mask_1_frame_seed_0.png"]
+
+
+def test_a_table_is_gone_on_with_and_so_is_its_report_but_files_of_others_stay(
+    toy: ToyFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, report, notes = (toy.folder / name for name in ("table.csv", "report.json", "notes.md"))
+    words = ["benchmark", f"{toy.movie}:{toy.truth}", "--frames", "1", *SETTINGS]
+    for methods in ("nearest-mask", "nearest-mask,otsu"):
+        assert main([*words, "-o", str(table), "--methods", methods, "--json", str(report)]) == 0
+    assert len(read_table(table)) == len(json.loads(report.read_text())["rows"]) == 2
+    capsys.readouterr()
+    notes.write_text("precious")
+    assert main([*words, "-o", str(notes.with_suffix(".csv")), "--methods", "nearest-mask"]) == 2
+    assert f"{notes} exists already; choose another -o" in capsys.readouterr().err
+    other = [*words, "-o", str(toy.folder / "other.csv"), "--methods", "nearest-mask", "--json", str(report)]
+    assert main(other) == 2
+    assert "report.json exists already, and is no report of this; choose another --json." in capsys.readouterr().err
+    assert notes.read_text() == "precious"
 
 
 def test_rows_that_are_about_to_be_replaced_are_told_first(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:

@@ -450,7 +450,7 @@ def test_ctrl_c_keeps_what_was_learned(toy: ToyFiles) -> None:
     code, said = _interrupt_at(_segment(toy, "--save", "kept.osvos", "--seconds", "60"), "fine-tuning", toy.folder)
     assert code == 130
     assert "Traceback" not in said
-    assert re.search(r"napari-osvos: stopped\. What was learned in \d+ steps is in kept\.osvos\.", said)
+    assert re.search(r"napari-osvos: stopped\. What was learned in \d+ steps is in kept\.osvos; --continue", said)
     assert Segmenter.load(toy.folder / "kept.osvos").provenance["steps"] > 0
     assert not (toy.folder / "labels.tif").exists()
 
@@ -474,7 +474,10 @@ def test_ctrl_c_lets_the_threshold_be_fitted_unless_pressed_twice(
     before = signal.getsignal(signal.SIGINT)
     saved = toy.folder / "kept.osvos"
     assert main(_segment(toy, "--save", saved)) == 130
-    assert f"stopped. What was learned in 3 steps is in {saved}." in capsys.readouterr().err
+    assert (
+        f"stopped. What was learned in 3 steps is in {saved}; --continue {saved} goes on from it."
+        in capsys.readouterr().err
+    )
     assert fitted == [True] * (presses == 1)
     assert Segmenter.load(saved).provenance["steps"] == 3
     assert signal.getsignal(signal.SIGINT) is before

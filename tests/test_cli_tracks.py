@@ -131,6 +131,18 @@ def test_export_keeps_ids_and_the_mothers_of_a_challenge_folder(dividing: Path, 
     assert lineage == Lineage([Track(1, 0, 3), Track(2, 0, 3), Track(3, 2, 3)])  # no more than the numbers say
 
 
+def test_the_truth_of_a_challenge_movie_is_exported_with_its_mothers(dividing: Path, tmp_path: Path) -> None:
+    assert _run("track", dividing, "--export", tmp_path / "01_RES") == 0
+    truth = tmp_path / "01_GT" / "TRA"
+    truth.mkdir(parents=True)
+    for mask in (tmp_path / "01_RES").glob("mask*.tif"):
+        mask.rename(truth / f"man_track{mask.name.removeprefix('mask')}")
+    lines = (tmp_path / "01_RES" / "res_track.txt").rename(truth / "man_track.txt").read_text()
+    assert _run("export", tmp_path / "01_GT", tmp_path / "02_RES") == 0
+    assert (tmp_path / "02_RES" / "res_track.txt").read_text() == lines
+    assert not all(line.endswith(" 0") for line in lines.splitlines())
+
+
 def test_labels_keep_frame_numbers_and_depth(tmp_path: Path) -> None:
     stack = np.zeros((3, 2, 6, 12), np.uint16)
     for t in range(3):
@@ -152,6 +164,8 @@ def test_labels_keep_frame_numbers_and_depth(tmp_path: Path) -> None:
     [
         ((), "give -o or --export"),
         (("-o", "tracked.png"), "must end in .tif"),
+        (("-o", "tracked.ome.tif"), "the name must end in .tif, .tiff, .zarr or .ome.zarr"),
+        (("-o", "folder.zarr", "--force"), "is a folder that is no zarr, which is never overwritten"),
         (("--export", "cells.mp4"), "shows the movie, so it cannot be exported without one"),
         (("--export", "cells.xlsx"), "cannot be exported; the name must end in"),
         (("--export", "geff:"), "has no file name"),
@@ -181,6 +195,7 @@ def test_what_cannot_be_is_one_sentence_before_any_work(
     monkeypatch.chdir(tmp_path)
     Path("taken.csv").write_text("precious")
     Path("full").mkdir()
+    Path("folder.zarr").mkdir()
     Path("full/notes.txt").write_text("precious")
     write_labels("other.tif", np.ones((4, 9, 9), np.uint16))
     before = sorted(tmp_path.iterdir())
@@ -192,9 +207,12 @@ def test_what_cannot_be_is_one_sentence_before_any_work(
 
 def test_stacks_need_a_pixel_size_along_z(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_labels(tmp_path / "labels.tif", np.ones((2, 3, 6, 6), np.uint16))
-    words = ("track", tmp_path / "labels.tif", "-o", tmp_path / "out.tif", "--pixel-size", "0.5,0.5")
-    assert _run(*words) == 2
+    words = ("track", tmp_path / "labels.tif", "-o", tmp_path / "out.tif")
+    assert _run(*words, "--pixel-size", "0.5,0.5") == 2
     assert "has slices; give Z,Y,X" in _error(capsys)
+    assert _run(*words, "--export", f"davis:{tmp_path / 'bear'}") == 2  # before anything is linked or written
+    assert "bear cannot hold" in _error(capsys)
+    assert not (tmp_path / "out.tif").exists()
 
 
 # -- segment, predict ------------------------------------------------------------------------
@@ -281,6 +299,8 @@ def test_distinct_objects_are_tracks_of_their_own(
     [
         (("--export", "cells.xlsx"), "cannot be exported; the name must end in"),
         (("--export", "run", "--no-track"), "it does not go with --no-track"),
+        (("-o", "labels.ome.tif"), "the name must end in .tif, .tiff, .zarr or .ome.zarr"),
+        (("--probabilities", "p.ome.tif"), "the name must end in .tif, .tiff, .zarr or .ome.zarr"),
         (("--export", "labels.tif"), "is also the output -o"),
         (("--growth", "0.5"), "--growth is 0.5; it must be from 1.1 to 1000"),
         (("--task", "cells"), "--task is 'cells'; allowed are auto, look-alike, distinct"),

@@ -50,15 +50,20 @@ def test_demo_writes_everything_and_says_what_to_do_next(
 def test_demo_overwrites_only_by_force(tmp_path: Path, parent: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "demo"
     folder.mkdir()
-    (folder / "scores.json").write_text("{}")
-    assert main(_demo(folder, parent)) == 2
-    assert "exists already" in capsys.readouterr().err
+    for name in ("scores.json", "em/labels.tif"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("{}")
+        assert main(_demo(folder, parent)) == 2
+        assert f"{folder / name} exists already" in capsys.readouterr().err
+        if "em" not in name:
+            (folder / name).unlink()
     assert main(_demo(folder, parent, "--force", "--quiet")) == 0
 
 
 def test_demo_of_an_unknown_look(tmp_path: Path, parent: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(_demo(tmp_path / "demo", parent, "--looks", "radar", "--quiet")) == 2
     assert "Unknown look 'radar'" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
 
 
 def test_the_tiny_network_learns_from_the_painted_frame(tmp_path: Path) -> None:

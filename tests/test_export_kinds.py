@@ -81,6 +81,12 @@ def test_every_kind_is_written_checked_and_replaced(tmp_path: Path, name: str) -
     assert [p.name for p in path.parent.iterdir()] == [name]
 
 
+def test_labels_may_be_an_array(tmp_path: Path) -> None:
+    export(tmp_path / "a.csv", toy_labels(), LINEAGE)
+    export(tmp_path / "b.csv", toy_frames(), LINEAGE)
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+
+
 def test_what_is_exported_comes_back(tmp_path: Path) -> None:
     for name in ("a.tif", "a.ome.zarr", "out", "a.geff", "a.gif"):
         export(tmp_path / name, toy_labels(), LINEAGE, toy_clip())

@@ -182,9 +182,10 @@ def test_the_same_command_skips_what_is_done_and_another_does_not_mix(
     segmenter: Path, plate: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    assert _predict(segmenter, plate / "well_9.tif", "-o", f"{out}/") == 0
+    report = ("--json", tmp_path / "report.json")
+    assert _predict(segmenter, plate / "well_9.tif", "-o", f"{out}/", *report) == 0
     before = (out / "well_9.ome.zarr").stat().st_mtime_ns
-    assert _predict(segmenter, plate, "-o", out) == 0
+    assert _predict(segmenter, plate, "-o", out, *report) == 0
     assert (out / "well_9.ome.zarr").stat().st_mtime_ns == before
     capsys.readouterr()
     assert _predict(segmenter, plate, "-o", out, "--threshold", "0.9") == 2

@@ -23,6 +23,19 @@ _ANNOTATED = "#E69F00"
 Draw = Callable[["Axes", "dict[str, list[Row]]", "dict[str, dict[str, Any]]"], None]
 
 
+PLOTS = ("frames", "seconds", "time")
+"""What the names of the plots end in."""
+
+
+def plots_of(table: str | Path) -> list[Path]:
+    """Return where the plots of a table lie: ``table_frames.png`` and so on, beside it."""
+    return [_plot_of(Path(table), kind) for kind in PLOTS]
+
+
+def _plot_of(table: Path, kind: str) -> Path:
+    return table.with_name(f"{table.stem}_{kind}.png")
+
+
 def write_plots(table: str | Path, rows: Sequence[Row]) -> list[Path]:
     """Write the plots beside a table, each whole or not at all; what has too little to show is left out.
 
@@ -55,9 +68,9 @@ def write_plots(table: str | Path, rows: Sequence[Row]) -> list[Path]:
     drawn.append(("seconds", _against_seconds, fewest, f"J against seconds a frame, adapting included; {at}"))
     if any(row["J_frames"] for row in rows):
         drawn.append(("time", _over_time, fewest, f"J of each frame; {at}"))
-    written, table = [], Path(table)
-    for suffix, draw, panels, title in drawn:
-        path = table.with_name(f"{table.stem}_{suffix}.png")
+    written = []
+    for kind, draw, panels, title in drawn:
+        path = _plot_of(Path(table), kind)
         figure = _figure(panels, draw, styles, title)
         with replacing(path) as partial:
             figure.savefig(partial, dpi=130, format="png")

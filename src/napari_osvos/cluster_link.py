@@ -45,7 +45,8 @@ class ClusterChoice:
     Raises
     ------
     ValueError
-        If both or neither of `scheduler` and `workers` are given, the address is none, or the number is below 1.
+        If both or neither of `scheduler` and `workers` are given, the address is none or knows no
+        certificates that are given, or the number is below 1.
     FileNotFoundError
         If a certificate is missing.
     """
@@ -69,7 +70,11 @@ class ClusterChoice:
             if path is not None and not path.is_file():
                 raise FileNotFoundError(f"There is no file {path}, which is to be a certificate or key of TLS.")
         if self.scheduler:
-            address_of(self.scheduler)
+            address = address_of(self.scheduler)
+            if not address.startswith("tls://") and any((self.tls_ca, self.tls_cert, self.tls_key)):
+                raise ValueError(
+                    f"The scheduler is {address}; certificates and keys go with an address that begins with tls://."
+                )
 
     def in_words(self) -> str:
         """Return what it is called in messages."""

@@ -55,6 +55,12 @@ def check_davis_folder(path: str | Path, *, overwrite: bool = False) -> Path:
     return path
 
 
+def check_no_stacks(path: str | Path, ndim: int, name: str) -> None:
+    """Raise ValueError if labels of so many axes have frames that are stacks; `name` is what they are called."""
+    if ndim != 3:
+        raise ValueError(f"{path} cannot hold {name}: DAVIS has no stacks; export to another format.")
+
+
 def write_davis_folder(
     path: str | Path, labels: Labels, lineage: Lineage, *, overwrite: bool = False, progress: Progress | None = None
 ) -> None:
@@ -83,8 +89,7 @@ def write_davis_folder(
     from PIL import Image
 
     path = check_davis_folder(path, overwrite=overwrite)
-    if labels.ndim != 3:
-        raise ValueError(f"{path} cannot hold {labels.name}: DAVIS has no stacks; export to another format.")
+    check_no_stacks(path, labels.ndim, labels.name)
     largest = max(lineage, default=0)
     if largest > LARGEST_LABEL:
         raise ValueError(

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+FILES = ("movie.tif", "painted.tif", "truth.tif", "labels.tif")
+"""What `demonstrate` writes."""
+
 Said = Callable[[str, int, int], None]
 """Called as ``said(what is being done, steps done, steps in all)``."""
 
@@ -86,8 +89,7 @@ def demonstrate(
     look
         One of `sample_data.LOOKS`.
     folder
-        Receives ``movie.tif``, ``painted.tif`` (only the first frame holds labels), ``truth.tif`` and ``labels.tif``;
-        files of these names are replaced.
+        Receives `FILES`; in ``painted.tif`` only the first frame holds labels. Files of these names are replaced.
     parent
         What fine-tuning starts from.
     config
@@ -133,8 +135,8 @@ def demonstrate(
     scores = evaluate(labels, movie.labels, skip_frames=[0], tracks=truth, lineage=tracked.lineage)
     clock.lap("evaluate")
     folder.mkdir(parents=True, exist_ok=True)
-    _write_movie(folder / "movie.tif", movie.frames)
-    for name, array in (("painted.tif", painted), ("truth.tif", movie.labels), ("labels.tif", labels)):
+    _write_movie(folder / FILES[0], movie.frames)
+    for name, array in zip(FILES[1:], (painted, movie.labels, labels), strict=True):
         write_labels(folder / name, array, overwrite=True)
     strip = movie_strip(
         clip,

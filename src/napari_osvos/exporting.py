@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from napari_osvos.clip import Clip
 from napari_osvos.ctc_folder import check_ctc_folder, write_ctc_folder
-from napari_osvos.davis_folder import check_davis_folder, write_davis_folder
+from napari_osvos.davis_folder import check_davis_folder, check_no_stacks, write_davis_folder
 from napari_osvos.geff_file import check_geff, write_geff
 from napari_osvos.labels import Labels
 from napari_osvos.lineage import Lineage
@@ -156,9 +156,31 @@ def check_export(
     return kind, EXPORTS[kind].check(path, overwrite=overwrite)
 
 
+def check_export_of(path: str | Path, ndim: int, name: str, *, kind: str | None = None) -> None:
+    """Check, before any work is done, that labels of so many axes can be exported to a path.
+
+    Parameters
+    ----------
+    path, kind
+        As for `export_kind`.
+    ndim : int
+        3, or 4 where frames are stacks.
+    name : str
+        What the labels are called in messages.
+
+    Raises
+    ------
+    ValueError
+        If they cannot.
+    """
+    kind, path = export_kind(path, kind)
+    if kind == "davis":
+        check_no_stacks(path, ndim, name)
+
+
 def export(
     path: str | Path,
-    labels: Labels,
+    labels: Labels | npt.ArrayLike,
     lineage: Lineage,
     clip: Clip | None = None,
     *,
@@ -175,8 +197,9 @@ def export(
     ----------
     path : str or Path
         As for `export_kind`.
-    labels : Labels
-        Frames whose labels are track ids, read one at a time.
+    labels : Labels or array_like
+        Frames whose labels are track ids: `TrackedMovie.labels`, whose frames are read one at a time, or integers of
+        shape (T, Y, X) or (T, Z, Y, X).
     lineage : Lineage
         The tracks.
     clip : Clip, optional
@@ -209,6 +232,8 @@ def export(
         If a frame cannot be read, or the disk has too little space or cannot be written.
     """
     kind, path = check_export(path, kind=kind, has_clip=clip is not None, overwrite=overwrite)
+    labels = labels if isinstance(labels, Labels) else Labels(labels)
+    check_export_of(path, labels.ndim, labels.name, kind=kind)
     Units.of(labels, scale, seconds_per_frame)
     if clip is not None:
         Beside(clip, labels)

@@ -128,6 +128,12 @@ LOOKS: tuple[str, ...] = tuple(_RENDERERS)
 """The looks that `simulate_movie` knows."""
 
 
+def check_look(look: str) -> None:
+    """Raise ValueError if a look is none of `LOOKS`."""
+    if look not in _RENDERERS:
+        raise ValueError(f"Unknown look {look!r}: choose one of {', '.join(LOOKS)}.")
+
+
 def simulate_movie(
     look: str = "fluorescence",
     n_frames: int = 24,
@@ -167,8 +173,7 @@ def simulate_movie(
     >>> movie.frames.shape, movie.frames.dtype, movie.labels.dtype
     ((3, 64, 96), dtype('uint8'), dtype('uint16'))
     """
-    if look not in _RENDERERS:
-        raise ValueError(f"Unknown look {look!r}: choose one of {', '.join(LOOKS)}.")
+    check_look(look)
     if n_frames < 1:
         raise ValueError(f"A simulated movie has at least 1 frame, not {n_frames}.")
     if len(shape) != 2 or min(shape) < 16:

@@ -14,7 +14,7 @@ from napari_osvos.cli.console import Console, duration
 from napari_osvos.cli.failures import DONE, FAILED, judge
 from napari_osvos.cli.fine_tune import add_options, fine_tune_one
 from napari_osvos.cli.options import Parser, settings_of, tuning_of
-from napari_osvos.cli.report import Report, check_outputs
+from napari_osvos.cli.report import Report, check_report
 from napari_osvos.config import FineTuneConfig
 from napari_osvos.movie_list import bare_name
 
@@ -52,7 +52,8 @@ def fine_tune_all(given: argparse.Namespace, console: Console) -> int:
     if given.movie is not None or given.annotations is not None:
         raise ValueError("Either MOVIE and -a LABELS or --batch LIST.csv is given, not both.")
     report = Report("fine-tune", given.words)
-    check_outputs({"--json": given.json}, inputs=[given.batch], force=given.force)
+    report.add(batch=str(given.batch), output=str(given.output))
+    check_report(given, report, [given.batch])
     movies = read_list(given)
     missing = [movie for movie in movies if given.force or not movie.output.exists()]
     kept = len(movies) - len(missing)
@@ -154,7 +155,10 @@ def _movie(given: argparse.Namespace, parser: Parser, number: int, row: dict[str
             of_file = name == "continue" or (name == "parent" and Path(value).suffix)
             words += [f"--{name}={folder / value if of_file else value}"]
     try:
-        one = parser.parse_args(words, namespace=copy.copy(given))
+        start = copy.copy(given)
+        if row.get("parent"):
+            start.continued = None  # what the line says stands before what the command says
+        one = parser.parse_args(words, namespace=start)
         if output.suffix != ".osvos":
             raise ValueError(f"the output {output} must end in .osvos.")
         tuning_of(one)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_osvos.cli.console import PROGRAM, Console, duration
 from napari_osvos.cli.options import add_machine, add_reporting, at_least, names, whole_numbers
-from napari_osvos.cli.report import Report, check_ending, check_outputs
+from napari_osvos.cli.report import Report, check_ending, check_outputs, check_report
 from napari_osvos.config import QUALITIES
 from napari_osvos.machine import default_threads
 
@@ -117,14 +117,18 @@ def add_verbs(verbs: Any) -> None:
 def benchmark(given: argparse.Namespace, console: Console) -> int:
     """Measure what the table lacks, then print the summary; 1 if a measurement failed."""
     from napari_osvos.benchmark_movies import check_names, read_movies, read_pairs
-    from napari_osvos.benchmark_plots import write_plots
+    from napari_osvos.benchmark_plots import plots_of, write_plots
     from napari_osvos.benchmark_table import read_table, to_markdown, write_markdown
 
     check_ending("-o", given.output, [".csv"])
     summary = given.output.with_suffix(".md")
-    check_outputs({"-o": given.output, "the summary": summary}, force=True)
-    check_outputs({"--json": given.json}, inputs=[given.output, summary], force=given.force)
+    goes_on = given.output.exists()
+    check_outputs({"-o": given.output}, force=True)
+    beside = [summary, *plots_of(given.output)]
+    check_outputs({"-o": beside}, force=given.force or goes_on)
     report = Report("benchmark", given.words)
+    report.add(table=str(given.output))
+    check_report(given, report, [given.output, *beside])
     movies = read_movies(given.list, given.root) if given.list else []
     movies += read_pairs(given.pairs, given.border, given.instances, given.stable_ids)
     check_names(movies, "The command")
@@ -142,7 +146,7 @@ def benchmark(given: argparse.Namespace, console: Console) -> int:
     rows = read_table(given.output)
     write_markdown(summary, rows)
     plots = write_plots(given.output, rows)
-    report.add(table=str(given.output), failed=failed, rows=rows, plots=[str(path) for path in plots])
+    report.add(failed=failed, rows=rows, plots=[str(path) for path in plots])
     report.write(given.json)
     console.show(to_markdown(rows))
     if plots:

@@ -59,12 +59,16 @@ def demo(given: argparse.Namespace, console: Console) -> None:
     report = Report("demo", given.words)
     folder: Path = given.output
     picture, scores = folder / "overlay.png", folder / "scores.json"
-    check_outputs({"picture": picture, "scores": scores, "--json": given.json}, force=given.force)
     config = tuning_of(given, FineTuneConfig(quality="fast"))
     with report.timing("start"):
-        from napari_osvos.demo import demonstrate
+        from napari_osvos.demo import FILES, demonstrate
         from napari_osvos.overlay import save_strips
+        from napari_osvos.sample_data import check_look
 
+        for look in given.looks:
+            check_look(look)
+        movies = [folder / look / name for look in given.looks for name in FILES]
+        check_outputs({"-o": [picture, scores, *movies], "--json": given.json}, force=given.force)
         device = choose_device(given, console, report)
         parent = load_start(given)
     shown = []

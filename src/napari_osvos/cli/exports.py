@@ -72,6 +72,21 @@ def check_exports(given: argparse.Namespace, *, has_clip: bool = True) -> None:
         check_export(text, has_clip=has_clip, overwrite=overwrites(given))
 
 
+def check_fit(given: argparse.Namespace, labels_shape: Sequence[int], name: str) -> None:
+    """Make sure, before anything is computed, that frames of this shape can be exported as they are to be.
+
+    Raises
+    ------
+    ValueError
+        As `scale_of` and `exporting.check_export_of`.
+    """
+    from napari_osvos.exporting import check_export_of
+
+    scale_of(given, labels_shape, name)
+    for text in given.exports:
+        check_export_of(text, len(labels_shape), name)
+
+
 def scale_of(given: argparse.Namespace, labels_shape: Sequence[int], name: str) -> tuple[float, ...] | None:
     """Return the size of a pixel on each axis of a frame in micrometres; None where it is not given.
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_osvos.cli.console import Console
-from napari_osvos.cli.exports import scale_of
+from napari_osvos.cli.exports import check_fit
 from napari_osvos.cli.failures import DONE, FAILED, judge
 from napari_osvos.cli.outputs import LABEL_ENDINGS, check_label_outputs, job_of
 from napari_osvos.cli.predicting import label_frames
-from napari_osvos.cli.report import Report, check_outputs
+from napari_osvos.cli.report import Report, check_report
 from napari_osvos.cli.stages import check_disk, choose_device, positions_of, read_movie
 from napari_osvos.cli.summary import Summary, SummaryRow
 from napari_osvos.cli.unfinished_run import going_on
@@ -74,11 +74,12 @@ def predict_movies(given: argparse.Namespace, console: Console, report: Report) 
     """
     with report.timing("read"):
         movies = [_Movie(one) for one in _command_lines(given)]
-        check_outputs({"--json": given.json}, inputs=[given.segmenter], force=given.force)
+        summary = Summary(given.output / "summary.csv")
+        report.add(outputs=[str(summary.path)])
+        check_report(given, report, [given.segmenter])
         device = choose_device(given, console, report, learns=False)
         given.movie = given.movies[0]
         segmenter = job_of(given).open_segmenter(device)
-        summary = Summary(given.output / "summary.csv")
         for movie in movies:
             _look_at(movie, summary)
     to_do = [movie for movie in movies if not movie.done and not movie.failure]
@@ -94,7 +95,7 @@ def predict_movies(given: argparse.Namespace, console: Console, report: Report) 
                 summary.add(SummaryRow(movie.name, movie.given.output.name, status=movie.failure, run=movie.run))
     failed = [movie for movie in movies if movie.failure]
     rows = [summary.rows[movie.given.output.name] for movie in movies]
-    report.add(movies=[dataclasses.asdict(row) for row in rows], outputs=[str(summary.path)])
+    report.add(movies=[dataclasses.asdict(row) for row in rows])
     report.write(given.json)
     console.say(f"{given.output}: {len(movies) - len(failed)} of {len(movies)} movies are done; {report.in_words()}.")
     for movie in failed:
@@ -159,7 +160,7 @@ def _look_at(movie: _Movie, summary: Summary) -> None:
     try:
         clip = read_movie(given, Report("predict"))
         movie.n_frames = len(positions_of(clip, given.only))
-        scale_of(given, clip.labels_shape, clip.name)
+        check_fit(given, clip.labels_shape, clip.name)
         movie.job = job_of(given)
         movie.run = _digest(given, movie.job.identity(clip))
     except (OSError, ValueError) as error:

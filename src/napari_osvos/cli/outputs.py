@@ -82,6 +82,7 @@ def check_label_outputs(
         As `check_outputs`, `check_exports`, and if an ending is not known.
     """
     from napari_osvos.unfinished import own_outputs, unfinished_path
+    from napari_osvos.writing import check_output
 
     labels = {"-o": given.output, "--probabilities": given.probabilities, "--uncertainty": given.uncertainty}
     for name, path in labels.items():
@@ -92,6 +93,8 @@ def check_label_outputs(
     outputs = {**labels, "--json": given.json, **others}
     exports = export_paths(given)
     check_outputs({**outputs, "--export": exports}, inputs=inputs, force=given.force, ours=given.ours)
+    for path in filter(None, labels.values()):
+        check_output(path, overwrite=True)  # that it may be replaced is known by now, but not that it is of its kind
     check_exports(given)
     return (*(path for path in outputs.values() if path), *exports)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_osvos.cli.clusters import add_cluster, on_cluster
 from napari_osvos.cli.console import PROGRAM, Console
-from napari_osvos.cli.exports import scale_of
+from napari_osvos.cli.exports import check_fit
 from napari_osvos.cli.movies import FORMATS, is_folder_of_outputs, predict_movies
 from napari_osvos.cli.options import add_machine, add_reading, add_reporting, add_settings, settings_of
 from napari_osvos.cli.outputs import add_output, add_tracks, check_label_outputs, finish, job_of
@@ -75,7 +75,7 @@ def predict(given: argparse.Namespace, console: Console) -> int | None:
         clip = read_movie(given, report)
         positions = positions_of(clip, given.only)
         check_disk(given, clip, positions)
-        scale_of(given, clip.labels_shape, clip.name)
+        check_fit(given, clip.labels_shape, clip.name)
         device = choose_device(given, console, report, learns=False)
         job = job_of(given)
         segmenter = job.open_segmenter(device)

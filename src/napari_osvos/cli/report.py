@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
@@ -68,6 +69,14 @@ class Report:
             "peak_device_memory_bytes": peak_device_memory(),
             "versions": versions(),
         }
+
+    def replaces(self, path: Path) -> bool:
+        """Whether a file is the report of an earlier call of the same verb, with the same facts but for the command."""
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            return all(before[name] == fact for name, fact in self.facts.items() if name != "command")
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
 
     def in_words(self) -> str:
         """Return the seconds of each part and the peak memory in one line."""
@@ -141,6 +150,25 @@ def check_outputs(
             raise NotADirectoryError(f"{path} cannot be written: {path.parent} is a file, not a folder.") from None
         if not os.access(folder, os.W_OK):
             raise PermissionError(f"{path} cannot be written: the folder {path.parent} does not allow it.")
+
+
+def check_report(given: argparse.Namespace, report: Report, inputs: Sequence[Path] = ()) -> None:
+    """Make sure that the --json of a verb that goes on where it ended can be written.
+
+    The report of an earlier call on the same, as far as `report` knows it by now, is replaced; ``--force``, which would
+    start over, is not asked for.
+
+    Raises
+    ------
+    FileExistsError
+        If there is another file, and ``--force`` is not given.
+    ValueError, NotADirectoryError, PermissionError
+        As `check_outputs`.
+    """
+    path: Path | None = given.json
+    if path is not None and path.exists() and not given.force and not report.replaces(path):
+        raise FileExistsError(f"{path} exists already, and is no report of this; choose another --json.")
+    check_outputs({"--json": path}, inputs=inputs, force=True)
 
 
 def check_ending(name: str, path: Path | None, endings: Sequence[str]) -> None:

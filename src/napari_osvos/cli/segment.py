@@ -9,7 +9,7 @@ from typing import Any
 from napari_osvos.cli.clusters import add_cluster, on_cluster
 from napari_osvos.cli.console import PROGRAM, Console
 from napari_osvos.cli.evaluate import add_scoring, score
-from napari_osvos.cli.exports import scale_of
+from napari_osvos.cli.exports import check_fit
 from napari_osvos.cli.fine_tune import add_tuning
 from napari_osvos.cli.options import (
     add_machine,
@@ -92,7 +92,7 @@ def segment(given: argparse.Namespace, console: Console) -> None:
             read_labels(given.truth)  # truth that is none is found out here, not after training
         positions = positions_of(clip, given.only)
         check_disk(given, clip, positions)
-        scale_of(given, clip.labels_shape, clip.name)
+        check_fit(given, clip.labels_shape, clip.name)
         device = choose_device(given, console, report)
         start = load_start(given)
         settings_of(given, PredictConfig).check(start.net.config, tuning)

@@ -172,7 +172,9 @@ def learn(
         except KeyboardInterrupt:
             if keep is not None and done:
                 tuner.segmenter.save(keep)
-                raise KeyboardInterrupt(f"What was learned in {done} steps is in {keep}.") from None
+                raise KeyboardInterrupt(
+                    f"What was learned in {done} steps is in {keep}; --continue {keep} goes on from it."
+                ) from None
             raise
     report.add(steps=done, remarks=list(tuner.remarks))
     frames = len(annotations.frames)

@@ -14,10 +14,10 @@ from napari_osvos.cli.exports import (
     add_linking,
     add_units,
     check_exports,
+    check_fit,
     export_paths,
     label_dtype,
     link_labels,
-    scale_of,
     write_exports,
 )
 from napari_osvos.cli.options import add_reading, add_reporting, settings_of
@@ -127,7 +127,7 @@ def export(given: argparse.Namespace, console: Console) -> None:
     report = Report("export", given.words)
     _check(given, {"PATH": export_paths(given), "--json": given.json}, [])
     with report.timing("read"):
-        if any((given.labels / name).is_file() for name in TRACK_FILES):
+        if any((folder / name).is_file() for folder in (given.labels, given.labels / "TRA") for name in TRACK_FILES):
             tracked = TrackedMovie(*read_ctc_folder(given.labels))
             clip = _open(given, tracked.labels, report)
         else:
@@ -142,8 +142,12 @@ def export(given: argparse.Namespace, console: Console) -> None:
 
 
 def _check(given: argparse.Namespace, outputs: dict[str, Any], others: Sequence[Path | None]) -> None:
+    from napari_osvos.writing import check_output
+
     inputs = [path for path in (given.labels, given.movie, *others) if path]
     check_outputs(outputs, inputs=inputs, force=given.force)
+    if outputs.get("-o"):
+        check_output(outputs["-o"], overwrite=True)
     check_exports(given, has_clip=given.movie is not None)
 
 
@@ -153,7 +157,7 @@ def _open(given: argparse.Namespace, labels: Labels, report: Report) -> Clip | N
     from napari_osvos.linked_movie import Beside
 
     report.add(labels=str(given.labels), shape=list(labels.shape))
-    scale_of(given, labels.shape, labels.name)
+    check_fit(given, labels.shape, labels.name)
     if given.movie is None:
         return None
     clip = read_clip(given.movie, axes=given.axes, channels=given.channels)
