@@ -5,7 +5,8 @@ A table of the page stands below a comment that says what is in it::
     <!-- table: J of frames=1 methods=otsu,balanced,balanced@vgg16,balanced*0 movies=GOWT1,HeLa -->
 
 A measure, or ``cost`` (seconds and memory of each method); the number of annotated frames; methods, with ``@parent``
-where it is not lite, and ``*seeds`` where only those are meant (``*0+1``); by default all movies.
+where it is not lite, and ``*seeds`` where only those are meant (``*0+1``); by default all movies. Several numbers of
+annotated frames of one method (``frames=1,2,3``) are columns side by side.
 """
 
 from __future__ import annotations
@@ -29,38 +30,46 @@ HEADINGS = {
     "random-forest": "random forest",
     "convpaint": "Convpaint",
     "unet-same-seconds": "U-Net, same seconds",
+    "parent-alone": "parent alone",
+    "neither": "neither",
 }
 MEASURES = ("J", "F", "F2px", "SEG", "DET", "TRA", "F1_50", "F1_75")
 
 
 @dataclass(frozen=True)
 class Column:
-    """Measurements of one method, from one parent, of some seeds (of all if none are named)."""
+    """Measurements of one method, from one parent, of some seeds (of all if none are named), of so many frames."""
 
     method: str
     parent: str
     seeds: tuple[str, ...]
+    frames: str
+    frames_differ: bool = False
 
     @classmethod
-    def of(cls, words: str) -> Column:
+    def of(cls, words: str, frames: str, frames_differ: bool = False) -> Column:
         """Read ``method@parent*seed+seed``."""
         words, _, seeds = words.partition("*")
         method, _, parent = words.partition("@")
-        return cls(method, parent or "lite", tuple(seeds.split("+")) if seeds else ())
+        return cls(method, parent or "lite", tuple(seeds.split("+")) if seeds else (), frames, frames_differ)
 
     @property
     def heading(self) -> str:
         """How it is called above a column."""
+        if self.frames_differ:
+            return f"{_in_words(int(self.frames))} frame{'s' * (self.frames != '1')}"
         if self.method in HEADINGS:
             return HEADINGS[self.method]
-        quality = self.method.removesuffix("-no-parent")
+        quality = self.method.removesuffix("-no-parent").removesuffix("-snapped")
         network = "" if self.parent == "lite" else f", {self.parent}"
-        return f"`{quality}`{network}{', random weights' * (quality != self.method)}"
+        how = {"-no-parent": ", random weights", "-snapped": ", snapped"}.get(self.method.removeprefix(quality), "")
+        return f"`{quality}`{network}{how}"
 
     def holds(self, row: Row) -> bool:
         """Whether a measurement is one of these."""
         ours = not row["parent"] or parent_name(row["parent"]) == self.parent
-        return row["method"] == self.method and ours and (not self.seeds or row["seed"] in self.seeds)
+        of_these = row["method"] == self.method and row["n_annotated"] == self.frames
+        return of_these and ours and (not self.seeds or row["seed"] in self.seeds)
 
 
 def scores(rows: Sequence[Row], measure: str, columns: Sequence[Column]) -> list[str]:
@@ -118,8 +127,13 @@ def renewed(page: str, rows: Sequence[Row]) -> str:
             raise ValueError(f"The comment is {match[2]!r}; it must have ' of frames=N methods=A,B'.")
         if what not in (*MEASURES, "cost"):
             raise ValueError(f"The comment asks for {what!r}; allowed are {', '.join(MEASURES)} and cost.")
-        of = [row for row in rows if row["n_annotated"] == given["frames"]]
-        columns = [Column.of(words) for words in given["methods"].split(",")]
+        counts, methods = given["frames"].split(","), given["methods"].split(",")
+        if len(counts) > 1 and (len(methods) > 1 or what == "cost"):
+            raise ValueError(
+                f"The comment is {match[2]!r}; several numbers of frames go with one method and a measure."
+            )
+        columns = [Column.of(words, n, len(counts) > 1) for n in counts for words in methods]
+        of = [row for row in rows if row["n_annotated"] in counts]
         if "movies" in given:
             of = [row for row in of if row["movie"] in given["movies"].split(",")]
         lacking = [column for column in columns if not any(column.holds(row) for row in of)]
@@ -161,7 +175,7 @@ def _range(values: Sequence[float], digits: int | None = None) -> str:
 
 
 def _in_words(n: int) -> str:
-    return {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}.get(n, str(n))
+    return {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}.get(n, str(n))
 
 
 def main() -> None:

@@ -129,11 +129,15 @@ def test_the_tables_of_a_page_are_renewed() -> None:
 Behind.
 """
     )
+    by_frames = [*rows, *(row | {"n_annotated": "2", "J": "0.9"} for row in rows if row["movie"] == "cells")]
+    against = renewed(page.replace("1 methods=otsu,fast,fast@vgg16*0", "1,2 methods=fast*0 movies=cells"), by_frames)
+    assert "| | one frame | two frames |\n|---|---|---|\n| cells | 0.800 | **0.900** |\n" in against
     cost = page.replace("J of frames=1 methods=otsu,fast,fast@vgg16*0", "cost of frames=1 methods=fast*0")
     assert "| `fast` | 5.0 (5.0 to 5.0) | 2.00 (2.00 to 2.00) | 500 (500 to 500) |" in renewed(cost, rows)
     for wrong, sentence in {
         "J of frames=1 methods=best": "No measurement of best from lite is in the table.",
         "luck of frames=1 methods=fast": "The comment asks for 'luck'; allowed are J, ",
+        "J of frames=1,2 methods=fast,otsu": "several numbers of frames go with one method and a measure.",
         "J of methods=fast": "it must have ' of frames=N methods=A,B'.",
     }.items():
         with pytest.raises(ValueError, match=re.escape(sentence)):
