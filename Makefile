@@ -27,7 +27,10 @@ SYSTEM_PACKAGES := $(if $(shell command -v apt-get), \
   libxcb-shape0:$(LIB)/libxcb-shape.so.0 \
   libxcb-xinerama0:$(LIB)/libxcb-xinerama.so.0 \
   libxcb-xkb1:$(LIB)/libxcb-xkb.so.1)
-APT_INSTALL := apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends
+
+# Another process may hold the lock of apt for a while, and a mirror may fail once.
+APT_GET := apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3
+APT_INSTALL := $(APT_GET) update && DEBIAN_FRONTEND=noninteractive $(APT_GET) install -y --no-install-recommends
 
 # The first interpreter of 3.11 or newer that can make virtual environments (a pyenv shim may stand
 # on the path and not run, and Debian splits ensurepip off).

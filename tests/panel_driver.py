@@ -19,7 +19,7 @@ def small_movie(n_frames: int = FRAMES, seed: int = 3) -> SimulatedMovie:
     return simulate_movie("fluorescence", n_frames=n_frames, shape=(HEIGHT, WIDTH), seed=seed)
 
 
-def wait_until(happened: Callable[[], Any], what: str, timeout: float = 60.0) -> Any:
+def wait_until(happened: Callable[[], Any], what: str, timeout: float = 200.0) -> Any:
     """Run the event loop until something happens."""
     from qtpy.QtWidgets import QApplication
 
@@ -35,6 +35,19 @@ def run_events(seconds: float) -> None:
     """Run the event loop for some time."""
     end = time.monotonic() + seconds
     wait_until(lambda: time.monotonic() >= end, "time", seconds + 10)
+
+
+def standstill(count: Callable[[], int], quiet: float = 1.0) -> int:
+    """Run the event loop until a count stands still: what was at work when a pause came is done. Return the count."""
+    seen = [-1]
+
+    def stands() -> bool:
+        run_events(quiet)
+        seen.append(count())
+        return seen[-1] == seen[-2]
+
+    wait_until(stands, "a standstill")
+    return seen[-1]
 
 
 def open_panel(viewer: Any) -> Any:
@@ -63,7 +76,7 @@ def paint(panel: Any, labels: np.ndarray, frame: int) -> Any:
     return layer
 
 
-def wait_for_end(panel: Any, timeout: float = 120.0) -> str:
+def wait_for_end(panel: Any, timeout: float = 200.0) -> str:
     """Wait until the run is over; return what the panel says."""
     wait_until(lambda: panel.control.run is None and not panel.run_desk.is_looking, "the end of the run", timeout)
     return str(panel.progress.message.text)
@@ -75,7 +88,7 @@ def region_similarity(labels: np.ndarray, truth: np.ndarray) -> float:
     return float((a & b).sum() / max((a | b).sum(), 1))
 
 
-def wait_for_objects(panel: Any, timeout: float = 60.0) -> str:
+def wait_for_objects(panel: Any, timeout: float = 200.0) -> str:
     """Wait until objects are linked or exported; return what the panel says, and fail if that failed."""
     desk = panel.tracks_desk
     failed: list[Exception] = []

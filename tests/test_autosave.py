@@ -29,7 +29,7 @@ def test_frames_and_settings_are_saved(tmp_path: Path) -> None:
     saver = Autosaver(session, never)
     saver.save({1: paint()}, {"quality": "fast"})
     saver.save({2: paint(3)})
-    assert saver.wait()
+    assert saver.wait(120)
     assert session.frames == (1, 2)
     assert session.settings() == {"quality": "fast"}
     saver.close()
@@ -52,13 +52,13 @@ def test_nothing_is_written_when_nothing_changed(tmp_path: Path) -> None:
     session = begin(tmp_path)
     saver = Autosaver(session, never)
     saver.save({}, {"quality": "fast"})
-    assert saver.wait()
+    assert saver.wait(120)
     (session.path / "settings.json").unlink()
     saver.save({}, {"quality": "fast"})
-    assert saver.wait()
+    assert saver.wait(120)
     assert not (session.path / "settings.json").exists()
     saver.save({}, {"quality": "best"})
-    assert saver.wait()
+    assert saver.wait(120)
     assert session.settings() == {"quality": "best"}
     saver.close()
 
@@ -69,7 +69,7 @@ def test_settings_changed_after_the_call_are_saved_as_they_were(tmp_path: Path) 
     settings = {"channels": [0]}
     saver.save(settings=settings)
     settings["channels"].append(1)
-    assert saver.wait()
+    assert saver.wait(120)
     assert session.settings() == {"channels": [0]}
     saver.close()
 
@@ -80,14 +80,14 @@ def test_an_error_is_told_once_and_nothing_is_lost(tmp_path: Path) -> None:
     session = begin(tmp_path / "file")
     saver = Autosaver(session, said.append)
     saver.save({1: paint(1), 2: paint()})
-    assert not saver.wait()
+    assert not saver.wait(120)
     saver.save({1: paint(5)})
-    assert not saver.wait()
+    assert not saver.wait(120)
     assert len(said) == 1
     assert said[0].startswith("The session folder ")
     (tmp_path / "file").unlink()
     saver.save()
-    assert saver.wait()
+    assert saver.wait(120)
     assert session.frames == (1, 2)
     assert session.read_frame(1).max() == 5  # the newest
     saver.close()
@@ -112,6 +112,6 @@ def test_saving_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.M
     assert session.frames == ()
     assert not saver.wait(0.01)
     go_on.set()
-    assert saver.wait()
+    assert saver.wait(120)
     assert session.frames == (1, 2, 3, 4, 5)
     saver.close()

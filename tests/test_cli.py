@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -411,7 +412,7 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere() -> None:
 
 def test_the_time_left_is_that_of_what_was_done_now(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter((0.0, 60.0, 62.0, 64.0))
-    monkeypatch.setattr("napari_osvos.cli.console.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("napari_osvos.cli.console.time", SimpleNamespace(monotonic=lambda: next(now)))
     file = io.StringIO()
     with Console(errors=file, interval=0).progress("training", 500) as advance:
         for step in (401, 402, 403):  # goes on from a checkpoint, and its first step took a minute

@@ -75,7 +75,11 @@ def _pids(client: Any) -> dict[str, int]:
 def _workers_back(client: Any) -> None:
     """Wait until two workers are there and those who start them anew know it."""
     nannies = client.cluster.workers.values()
-    until(lambda: len(client.nthreads()) == 2 and all(nanny.status.name == "running" for nanny in nannies), 60)
+
+    def run(nanny: Any) -> bool:
+        return nanny.process is not None and nanny.process.status.name == "running"
+
+    until(lambda: len(client.nthreads()) == 2 and all(map(run, nannies)), 240)
 
 
 def _cut_short(path: Path) -> None:
@@ -147,7 +151,7 @@ def test_a_worker_that_is_killed_costs_only_what_it_was_at(client: Any, tmp_path
         target=lambda: outcomes.extend((c.about, o) for c, o in flow.run(lambda: next(calls, None)))
     )
     thread.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while len(list(tmp_path.glob("call*"))) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -155,7 +159,7 @@ def test_a_worker_that_is_killed_costs_only_what_it_was_at(client: Any, tmp_path
     os.kill(victim, signal.SIGKILL)
     time.sleep(0.2)
     (tmp_path / "go").touch()
-    thread.join(60)
+    thread.join(240)
     assert sorted(outcomes) == [(i, f"call{i}") for i in range(8)]
     begun = [path.name for path in tmp_path.glob("call*")]
     assert len({name.partition("-")[0] for name in begun}) == 8
@@ -357,7 +361,7 @@ def test_the_engine_lets_a_cluster_fill(client: Any, desk: Desk, toy: ToyFiles, 
     _workers_back(client)
     clip = read_clip(toy.movie) if in_file else toy_clip(N_FRAMES)[0]
     file = MovieFile(toy.movie, "TYX")  # in which the other clip is not
-    before = sum(map(len, client.run(_frames_done).values()))
+    before = set().union(*client.run(_frames_done).values())
     found = _run(desk, client.scheduler.address, toy.folder / "toy.osvos", clip, file)
     alone = _segmenter().predict(clip)
     assert sorted(found) == list(range(N_FRAMES))
@@ -367,7 +371,8 @@ def test_the_engine_lets_a_cluster_fill(client: Any, desk: Desk, toy: ToyFiles, 
     outwards = sorted(range(N_FRAMES), key=lambda t: (abs(t - 5), t < 5))  # as they are handed out, from that in view
     for n, t in enumerate(desk.log.frames):  # which of two workers ends first is theirs
         assert t in outwards[: n + 2 * AHEAD]
-    assert sum(map(len, client.run(_frames_done).values())) - before == N_FRAMES
+    after = set().union(*client.run(_frames_done).values())  # a call that an idle worker takes over is known to both
+    assert len(after - before) == N_FRAMES
 
 
 def _frames_done(dask_worker: Any) -> list[str]:

@@ -14,7 +14,17 @@ import pytest
 
 pytest.importorskip("napari", reason="the panel needs napari and a Qt binding")
 
-from panel_driver import ENDLESS, open_panel, paint, quick, run_events, small_movie, wait_for_end, wait_until
+from panel_driver import (
+    ENDLESS,
+    open_panel,
+    paint,
+    quick,
+    run_events,
+    small_movie,
+    standstill,
+    wait_for_end,
+    wait_until,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -114,8 +124,7 @@ def test_pause_halts_and_goes_on(make_napari_viewer: Any) -> None:
     _, panel, _ = training(make_napari_viewer)
     panel.run.pause.click()
     assert panel.run.pause.text() == "Go on"
-    run_events(1.0)
-    steps = len(panel.progress.plot.points)
+    steps = standstill(lambda: len(panel.progress.plot.points))
     run_events(1.0)
     assert len(panel.progress.plot.points) == steps
     panel.run.pause.click()

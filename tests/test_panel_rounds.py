@@ -92,7 +92,7 @@ def segment(panel: Any, label: int = 1, frames: tuple[int, ...] = (0, 1, 2, 3, 4
 def saved(panel: Any) -> RoundFolder:
     """The rounds of the present session once all is on the disk."""
     panel.round_keeper.save()
-    panel.round_keeper.saver.wait()
+    panel.round_keeper.saver.wait(120)
     folder: RoundFolder = panel.keeper.session.rounds
     return folder
 
@@ -214,7 +214,7 @@ def test_closing_the_panel_keeps_the_run_that_is_going_on(opened: Any) -> None:
     wait_until(lambda: panel.control.run.layers.filled, "the frame")
     session, saver = panel.keeper.session, panel.round_keeper.saver
     viewer.window.remove_dock_widget(panel)
-    saver.wait()
+    saver.wait(120)
     (about,), _ = session.rounds.read_all()
     assert (about.filled, len(about.losses)) == ((3,), 3)
 
@@ -395,7 +395,7 @@ def test_revert_goes_back_to_paint_settings_and_start(opened: Any) -> None:
     assert [row[0] for row in rows(panel)] == ["3", "2", "1"]
     panel.watch.settle()
     panel.keeper.save()
-    assert panel.keeper._savers[panel.keeper._present].wait()
+    assert panel.keeper._savers[panel.keeper._present].wait(120)
     assert len(SessionFolder.open(panel.keeper.session.path).former_sessions()) >= 1
 
 
@@ -524,7 +524,7 @@ def test_rounds_are_there_again_after_napari_was_killed(opened: Any, sessions: P
     panel.rounds.message.press()
     assert [row[0] for row in rows(panel)] == ["5", "2"]
     viewer.window.remove_dock_widget(panel)
-    panel.round_keeper.saver.wait()
+    panel.round_keeper.saver.wait(120)
     kept = {path.name for path in sessions.glob("*/rounds/*.json")}
     assert kept == {"round02.json", "round03.json", "round05.json"}
 
@@ -534,7 +534,7 @@ def test_rounds_of_a_session_that_was_closed_come_back_with_the_next_one(opened:
     session = panel.keeper.session
     first.window.remove_dock_widget(panel)
     wait_until(lambda: session.path.exists() and not session.is_in_use, "the end of the session")
-    panel.round_keeper.saver.wait()
+    panel.round_keeper.saver.wait(120)
     viewer, second = opened()
     wait_until(lambda: "with 2 rounds" in second.offer.text, "the offer")
     second.offer.press()
@@ -546,7 +546,7 @@ def test_rounds_of_a_session_that_was_closed_come_back_with_the_next_one(opened:
     second.watch.settle()
     viewer.window.remove_dock_widget(second)
     wait_until(lambda: not again.is_in_use, "the end of the session")
-    second.round_keeper.saver.wait()
+    second.round_keeper.saver.wait(120)
     _, third = opened()
     wait_until(lambda: "with 3 rounds" in third.offer.text, "the offer")
     third.offer.press()
@@ -627,7 +627,7 @@ def test_a_real_run_is_a_round_that_can_be_refined_from_another_viewer(make_napa
     assert not panel.rounds.plot.isHidden()
     masks = viewer.layers["cells masks 1"].data.copy()
     viewer.window.remove_dock_widget(panel)
-    panel.round_keeper.saver.wait()
+    panel.round_keeper.saver.wait(120)
     wait_until(lambda: not SessionFolder.open(folder.path.parent).is_in_use, "the end of the session")
 
     other = make_napari_viewer()

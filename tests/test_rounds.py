@@ -372,13 +372,13 @@ def test_rounds_are_saved_in_the_background(folder: RoundFolder) -> None:
     masks = Masks(0, 1)
     saver.save(folder, dataclasses.replace(FULL, filled=()), None, {0: paint()})
     saver.save(folder, FULL, masks)
-    saver.wait()
+    saver.wait(120)
     masks.filled = frozenset({0, 1, 4})
     masks.mark_changed({4})
     saver.save(folder, FULL, masks)
     saver.close()
     saver.save(folder, FULL, masks)  # nothing is done any more
-    saver.wait()
+    saver.wait(120)
     assert folder.read(3).filled == (0, 1, 4)
     assert sorted(folder.read_paint(3)[0]) == [0]
     labels, complaints = read_masks(open_masks(folder.masks(3), AXES), folder.masks(3), AXES, (0, 1, 4))
@@ -398,14 +398,14 @@ def test_a_disk_that_is_full_is_told_once_and_tried_again(folder: RoundFolder, m
     saver.save(folder, dataclasses.replace(FULL, filled=()))
     for _ in range(2):
         saver.save(folder, FULL, masks)
-        saver.wait()
+        saver.wait(120)
     assert folder.read(3).filled == ()  # nothing is promised that is not there
     assert len(told) == 1
     assert "cannot be written (No space left on device)" in told[0]
     monkeypatch.setattr(MaskWriter, "write", write)
     saver.save(folder, FULL, masks)
     saver.delete(folder, 99)
-    saver.wait()
+    saver.wait(120)
     assert folder.read(3).filled == (0, 1)
     assert read_masks(open_masks(folder.masks(3), AXES), folder.masks(3), AXES, (0, 1))[1] == []
     saver.close()
@@ -426,7 +426,7 @@ saver.delete(folder, 1)
 timer = threading.Timer(float(sys.argv[3]), os._exit, (9,))
 print("begun", flush=True)
 timer.start()
-saver.wait()
+saver.wait(120)
 timer.join()
 """
 

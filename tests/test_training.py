@@ -198,7 +198,7 @@ def test_a_time_limit_ends_training_in_time_and_stretches_the_schedule() -> None
     optimiser = torch.optim.SGD(bowl.parameters(), lr=0.01)
     began = time.perf_counter()
     steps = list(training_steps(bowl, loss, optimiser, 10**9, seconds=0.3, schedule=lambda progress: 1 - progress))
-    assert 0.3 <= time.perf_counter() - began < 3
+    assert 0.3 <= time.perf_counter() - began < 30
     assert 1 <= len(steps) <= 30
     rates = [step.learning_rate for step in steps]
     assert rates == sorted(rates, reverse=True)

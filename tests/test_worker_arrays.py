@@ -226,4 +226,4 @@ def test_waiting_for_a_plane_ends_when_the_user_wants_no_more(wish: str, error: 
     began = time.perf_counter()
     with pytest.raises(error):
         planes.plane(0)
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < 30

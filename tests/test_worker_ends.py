@@ -106,11 +106,11 @@ def test_cancel_waits_for_nothing_and_the_next_run_works(desk: Desk, state: Any)
     began = time.monotonic()
     desk.engine.cancel()
     desk.engine.cancel()
-    last = desk.log.wait_for_end(10)
+    last = desk.log.wait_for_end()
     assert isinstance(last, Cancelled), last
     there = desk.log.events.index(last)
     # half a second where nothing else is at work; what it interrupts would go on for much longer, or for ever
-    assert desk.log.seconds[there] - began < 5.0
+    assert desk.log.seconds[there] - began < 15.0
     assert not desk.engine.is_busy
     time.sleep(0.3)
     assert all(isinstance(event, EngineReady | Calibrated) for event in desk.log.events[there + 1 :])
@@ -243,7 +243,7 @@ def test_closing_leaves_nothing_behind(desk: Desk, parent: Path) -> None:
     assert all(folder.is_dir() for folder in folders)
     began = time.monotonic()
     own.engine.close()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     until(lambda: is_gone(pid))  # killed processes, too, need a turn on a busy machine
     until(lambda: not any(folder.exists() for folder in folders))
     assert not own.engine.is_alive

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from engine_desk import ENDLESS, Desk, SlowFrames, until
+from engine_desk import ENDLESS, Desk, SlowFrames, standstill, until
 from toy_clip import overlap, toy_clip, toy_frames
 from toy_files import QUICK, write_toy_files
 
@@ -191,12 +191,12 @@ def test_the_preview_follows_the_view_also_in_a_pause(desk: Desk) -> None:
     desk.engine.view(4)
     until(lambda: 4 in desk.log.previewed)
     desk.engine.pause()
-    time.sleep(0.5)
-    steps = len(desk.log.of(TrainingProgress))
     desk.engine.view(2)
+    until(lambda: desk.log.previewed[-1] == 2)  # what was wished before is heeded by now, the pause too
+    steps = len(desk.log.of(TrainingProgress))
     desk.engine.view(77)  # which the movie does not have
-    until(lambda: desk.log.previewed[-1] == 2)
-    time.sleep(0.3)
+    desk.engine.view(1)
+    until(lambda: desk.log.previewed[-1] == 1)
     assert len(desk.log.of(TrainingProgress)) == steps
     desk.engine.resume()
     until(lambda: len(desk.log.of(TrainingProgress)) > steps)
@@ -233,8 +233,7 @@ def test_filling_goes_where_the_view_goes(desk: Desk, tmp_path: Path) -> None:
     desk.log.wait_for(FrameDone, count=3)
     assert desk.log.frames[:3] == [2, 3, 1]
     desk.engine.pause()  # or a slow machine would be far ahead by the time that it hears of the view
-    time.sleep(0.5)
-    before = len(desk.log.frames)
+    before = standstill(lambda: len(desk.log.frames))
     desk.engine.view(20)
     desk.engine.resume()
     desk.log.wait_for(FrameDone, count=before + 5)
@@ -242,8 +241,7 @@ def test_filling_goes_where_the_view_goes(desk: Desk, tmp_path: Path) -> None:
     assert there <= before + 1  # one may have been at work
     assert desk.log.frames[there : there + 3] == [20, 21, 19]
     desk.engine.pause()
-    time.sleep(0.5)
-    count = len(desk.log.frames)
+    count = standstill(lambda: len(desk.log.frames))
     time.sleep(0.5)
     assert len(desk.log.frames) == count
     desk.engine.resume()
