@@ -111,6 +111,11 @@ def cost(rows: Sequence[Row], columns: Sequence[Column], frames: str) -> list[st
     return lines
 
 
+def rows_of(tables: Sequence[Path]) -> list[Row]:
+    """Return the rows of several tables; what is in two of them, as where one went on with another, counts once."""
+    return list({tuple(row.values()): row for path in tables for row in read_table(path)}.values())
+
+
 def renewed(page: str, rows: Sequence[Row]) -> str:
     """Return the page with its tables as the measurements have them.
 
@@ -182,14 +187,13 @@ def main() -> None:
     """Renew the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path, help="Markdown, whose tables are renewed")
-    parser.add_argument("tables", type=Path, nargs="+", help="of the benchmark, CSV; no measurement is in two of them")
+    parser.add_argument("tables", type=Path, nargs="+", help="of the benchmark, CSV")
     given = parser.parse_args()
     try:
         lacking = [path for path in given.tables if not path.is_file()]
         if lacking:
             raise ValueError(f"There is no table {lacking[0]}.")
-        rows = [row for path in given.tables for row in read_table(path)]
-        page = renewed(given.page.read_text(encoding="utf-8"), rows)
+        page = renewed(given.page.read_text(encoding="utf-8"), rows_of(given.tables))
         with replacing(given.page) as partial:
             partial.write_text(page, encoding="utf-8")
     except (OSError, ValueError) as error:

@@ -146,8 +146,8 @@ Behind.
 
 def test_the_comparison_shows_what_was_measured() -> None:
     page = (RESULTS.parents[1] / "docs" / "comparison.md").read_text(encoding="utf-8")
-    themes = ("methods_*.csv", "networks_*.csv")
-    rows = [row for theme in themes for path in sorted(RESULTS.glob(theme)) for row in read_table(path)]
+    themes = ("methods_*.csv", "networks_*.csv", "ablations_*.csv")
+    rows = _page_script()["rows_of"]([path for theme in themes for path in sorted(RESULTS.glob(theme))])
     assert _page_script()["renewed"](page, rows) == page
 
 

@@ -200,6 +200,49 @@ def test_an_input_is_never_overwritten_even_by_force(toy: ToyFiles, capsys: pyte
     assert "is also the output" in _error(capsys)
 
 
+def test_outputs_take_no_input_with_them_and_become_no_frame_of_one(
+    toy: ToyFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group, frames, folder = toy.folder / "group.zarr", toy.folder / "frames", toy.folder / "cells.osvos"
+    write_labels(group / "painted.zarr", tifffile.imread(toy.painted))
+    frames.mkdir()
+    for t, frame in enumerate(tifffile.imread(toy.painted)):
+        tifffile.imwrite(frames / f"t{t}.tif", frame)
+    folder.mkdir()
+    before = sorted(toy.folder.rglob("*"))
+    for paint, more, sentence in (
+        (group / "painted.zarr", ("-o", group), f"-o {group} holds the input {group / 'painted.zarr'}"),
+        (frames, ("-o", frames / "labels.tif"), f"would be taken for a frame of the input {frames}"),
+        (frames, ("--export", f"davis:{toy.folder}"), f"--export {toy.folder} holds the input"),
+        (toy.painted, ("--save", folder), f"{folder} is a folder, which a file never replaces; choose another --save."),
+        (toy.painted, ("--json", frames), f"{frames} is a folder, which a file never replaces; choose another --json."),
+    ):
+        words = _segment(toy, *more, "--force")
+        words[words.index("-a") + 1] = str(paint)
+        assert main(words) == 2
+        assert sentence in _error(capsys)
+        assert sorted(toy.folder.rglob("*")) == before
+
+
+def test_truth_that_cannot_be_scored_against_is_told_before_anything_is_learned(
+    toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(finetune.FineTuner, "steps", None)
+    truth = tifffile.imread(toy.truth)
+    for name, array in (("small", truth[:, :9, :9]), ("long", np.concatenate([truth, truth]))):
+        write_labels(toy.folder / f"{name}.tif", array)
+    for more, sentence in (
+        (("--truth", toy.folder / "small.tif"), "frames of 40 x 56 pixels and the truth of 9 x 9"),
+        (("--truth", toy.folder / "long.tif"), "The labels have 4 frames and the truth 8"),
+        (
+            ("--truth", toy.truth, "--border", "30"),
+            "The border is 30 px; in frames of 40 x 56 pixels it may be 0 to 19.",
+        ),
+    ):
+        assert main(_segment(toy, *more)) == 2
+        assert sentence in _error(capsys)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -217,7 +260,8 @@ def test_an_input_is_never_overwritten_even_by_force(toy: ToyFiles, capsys: pyte
         (("--steps", "many"), "invalid int value: 'many'"),
         (("--crop-size", "7"), "--crop-size is 7; it must be from 16 to 2048 px"),
         (("--threshold", "2"), "--threshold is 2"),
-        (("--threads", "0"), "at least 1"),
+        (("--threads", "0"), "give a whole number from 1 to"),
+        (("--threads", "100000"), "give a whole number from 1 to"),
         (("--device", "tpu"), "There is no device 'tpu'"),
         (("--parent", "vgg19"), "There is no bundled parent 'vgg19'"),
         (("--parent", "nowhere.safetensors"), "There is no file nowhere.safetensors"),

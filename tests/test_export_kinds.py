@@ -81,6 +81,12 @@ def test_every_kind_is_written_checked_and_replaced(tmp_path: Path, name: str) -
     assert [p.name for p in path.parent.iterdir()] == [name]
 
 
+def test_an_option_that_there_is_not_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="export.. of measurements has no option 'second_per_frame'"):
+        export(tmp_path / "a.csv", toy_labels(), LINEAGE, second_per_frame=9)
+    assert not list(tmp_path.iterdir())
+
+
 def test_labels_may_be_an_array(tmp_path: Path) -> None:
     export(tmp_path / "a.csv", toy_labels(), LINEAGE)
     export(tmp_path / "b.csv", toy_frames(), LINEAGE)

@@ -116,6 +116,12 @@ def test_paint_says_how_small_objects_are_and_whether_they_have_holes() -> None:
     assert separation_of_paint([]) == SeparationConfig()
 
 
+def test_large_ids_take_no_memory() -> None:
+    ring = np.pad(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.int32), 4)
+    for frame in (ring, _discs((24, 24))):
+        assert separation_of_paint([np.where(frame > 0, 2**31 - 1, 0).astype(np.int32)]) == separation_of_paint([frame])
+
+
 def test_settings_are_changed_only_where_that_brings_the_paint_out() -> None:
     apart = _discs((24, 20), (24, 60))
     good = ((_probability(apart), None, None), apart, np.ones(apart.shape, bool))

@@ -331,6 +331,12 @@ def test_depth_is_largest_in_the_middle_of_each_object_and_falls_where_two_touch
     np.testing.assert_array_equal(row, [[0, 0.5, 1, 0.5, 0]])
 
 
+def test_depth_does_not_depend_on_ids() -> None:
+    labels = np.zeros((12, 20), np.int64)
+    labels[2:9, 2:8], labels[3:11, 8:17] = 1, 2
+    np.testing.assert_array_equal(inner_distance(labels * (2**30)), inner_distance(labels))
+
+
 def test_depth_outlives_reducing_a_large_object() -> None:
     labels = np.zeros((80, 80), np.int32)
     labels[16:64, 16:64] = 1

@@ -177,17 +177,8 @@ def evaluate(
     """
     found = _as_labels(labels, "The labels", frame_numbers)
     wanted = _as_labels(truth, "The truth", None)
-    pairs = _pairs(found, wanted)
+    pairs, scored = _pairs(found, wanted), frames_to_score(found, wanted, skip_frames, border)
     height, width = found.shape[-2:]
-    widest = (min(height, width) - 1) // 2
-    if not 0 <= border <= widest:
-        raise ValueError(f"The border is {border} px; in frames of {_size(found)} pixels it may be 0 to {widest}.")
-    unknown = set(skip_frames) - set(pairs) - set(found.frame_numbers) - set(wanted.frame_numbers)
-    if unknown:
-        raise ValueError(f"There is no frame {spell(sorted(unknown))} to skip; the truth has {spell(list(pairs))}.")
-    scored = {number: places for number, places in pairs.items() if number not in skip_frames}
-    if not scored:
-        raise ValueError(f"No frame is left to score: all frames with truth ({spell(list(pairs))}) are skipped.")
     tolerance = default_tolerance((height, width))
     inside = (..., slice(border, height - border), slice(border, width - border))
     j, f, f_2px = [], [], []
@@ -216,6 +207,42 @@ def evaluate(
         instances=instance_scores(list(scored), objects) if instances else None,
         tracks=_score_tracks(found, tracks, border, lineage) if tracks and instances else None,
     )
+
+
+def frames_to_score(
+    labels: Labels, truth: Labels, skip_frames: Collection[int] = (), border: int = 0
+) -> dict[int, tuple[int, int]]:
+    """Return which frames of labels and truth belong together and are scored, before any of them is read.
+
+    Parameters
+    ----------
+    labels, truth : Labels
+        Of the labels only shape and frame numbers count.
+    skip_frames, border
+        As for `evaluate`.
+
+    Returns
+    -------
+    dict
+        Frame number -> position in the labels and in the truth.
+
+    Raises
+    ------
+    ValueError
+        If sizes or numbers of frames do not fit each other, the border is too wide, there is no such frame to skip, or
+        none is left.
+    """
+    pairs = _pairs(labels, truth)
+    widest = (min(labels.shape[-2:]) - 1) // 2
+    if not 0 <= border <= widest:
+        raise ValueError(f"The border is {border} px; in frames of {_size(labels)} pixels it may be 0 to {widest}.")
+    unknown = set(skip_frames) - set(pairs) - set(labels.frame_numbers) - set(truth.frame_numbers)
+    if unknown:
+        raise ValueError(f"There is no frame {spell(sorted(unknown))} to skip; the truth has {spell(list(pairs))}.")
+    scored = {number: places for number, places in pairs.items() if number not in skip_frames}
+    if not scored:
+        raise ValueError(f"No frame is left to score: all frames with truth ({spell(list(pairs))}) are skipped.")
+    return scored
 
 
 def _score_tracks(found: Labels, truth: TrackTruth, border: int, lineage: Lineage | None) -> TrackingScores:
@@ -256,7 +283,7 @@ def _pairs(found: Labels, wanted: Labels) -> dict[int, tuple[int, int]]:
     if not found.has_numbers and not wanted.has_numbers and found.n_frames != wanted.n_frames:
         raise ValueError(
             f"The labels have {found.n_frames} frames and the truth {wanted.n_frames}, "
-            "and neither says which they are; give frame_numbers."
+            "and neither says which they are (in Python frame_numbers does)."
         )
     if found.has_numbers and not wanted.has_numbers:  # the numbers of the one that has them are positions of the other
         places = {theirs: ours for ours, theirs in frame_positions(found, wanted).items()}

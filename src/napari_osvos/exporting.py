@@ -215,7 +215,7 @@ def export(
     progress : callable, optional
         Told the frames done and their number, after each frame.
     **options
-        Further parameters of `write_overlay_movie`.
+        Further parameters of `write_overlay_movie`, for overlay movies only.
 
     Returns
     -------
@@ -228,12 +228,18 @@ def export(
         If it exists and `overwrite` is False.
     ValueError
         If labels, lineage and clip do not fit each other, or as `check_export`.
+    TypeError
+        If there is no such option.
     OSError
         If a frame cannot be read, or the disk has too little space or cannot be written.
     """
     kind, path = check_export(path, kind=kind, has_clip=clip is not None, overwrite=overwrite)
     labels = labels if isinstance(labels, Labels) else Labels(labels)
     check_export_of(path, labels.ndim, labels.name, kind=kind)
+    if options and kind not in ("mp4", "gif"):
+        raise TypeError(
+            f"export() of {kind} has no option {next(iter(options))!r}; only overlay movies have further ones."
+        )
     Units.of(labels, scale, seconds_per_frame)
     if clip is not None:
         Beside(clip, labels)

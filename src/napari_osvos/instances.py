@@ -286,6 +286,7 @@ def separation_of_paint(frames: Sequence[NDArray[np.int32]]) -> SeparationConfig
     frames : sequence of (Y, X) int array
         Painted instances; 0 is background.
     """
+    frames = [_renumbered(frame) for frame in frames]
     areas = np.concatenate([np.zeros(0), *(np.bincount(frame.ravel())[1:] for frame in frames)])
     areas = areas[areas > 0]
     if not len(areas):
@@ -293,6 +294,13 @@ def separation_of_paint(frames: Sequence[NDArray[np.int32]]) -> SeparationConfig
     smallest = min(SMALLEST_SHARE * float(np.median(areas)), 0.5 * float(areas.min()))
     holes = any(_has_hole(frame) for frame in frames)
     return SeparationConfig(smallest=round(smallest, 1), fill_holes=not holes)
+
+
+def _renumbered(frame: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the labels as 1, 2, 3 ..., so that what is counted for each takes no memory for ids that are not there."""
+    ids, places = np.unique(frame, return_inverse=True)
+    ranks = np.searchsorted(ids[ids > 0], ids) + 1
+    return np.where(ids > 0, ranks, 0).astype(np.int32)[places.reshape(frame.shape)]
 
 
 def _has_hole(frame: NDArray[np.int32]) -> bool:

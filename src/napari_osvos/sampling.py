@@ -86,10 +86,12 @@ def inner_distance(labels: np.ndarray) -> np.ndarray:
         Distance to the border of the object, divided by the largest one in it.
     """
     distance = ndimage.distance_transform_edt((labels > 0) & ~inner_boundary(labels))
-    largest = np.zeros(int(labels.max(initial=0)) + 1)
-    np.maximum.at(largest, labels.ravel(), distance.ravel())
+    ids, places = np.unique(labels, return_inverse=True)
+    places = places.reshape(labels.shape)
+    largest = np.zeros(len(ids))
+    np.maximum.at(largest, places.ravel(), distance.ravel())
     # One pixel more than to the border: an object of a single row has a middle, too.
-    return np.where(labels > 0, (distance + 1) / (largest[labels] + 1), 0).astype(np.float32)
+    return np.where(labels > 0, (distance + 1) / (largest[places] + 1), 0).astype(np.float32)
 
 
 class Source:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from napari_osvos.cli.options import add_reporting, at_least, frame_numbers
 from napari_osvos.cli.report import Report, check_outputs
 
 if TYPE_CHECKING:
+    from napari_osvos.clip import Clip
     from napari_osvos.evaluation import Scores
     from napari_osvos.lineage import Lineage
 
@@ -77,6 +78,27 @@ def evaluate(given: argparse.Namespace, console: Console) -> None:
     report.add(labels=str(given.labels), truth=str(given.truth))
     score(given, console, report, labels=given.labels, skip=given.skip_frames)
     report.write(given.json)
+
+
+def check_truth(given: argparse.Namespace, clip: Clip, positions: Sequence[int], skip: Collection[int]) -> None:
+    """Make sure, before anything is learned, that labels of these frames can be scored against ``given.truth``.
+
+    Raises
+    ------
+    ValueError, OSError
+        As `evaluation.frames_to_score`, and if the truth cannot be read.
+    """
+    import numpy as np
+
+    from napari_osvos.evaluation import frames_to_score
+    from napari_osvos.io import read_labels
+    from napari_osvos.labels import Labels
+
+    blank = np.broadcast_to(np.zeros((), np.uint8), (len(positions), *clip.labels_shape[1:]))
+    counted = len(positions) == clip.n_frames and not clip.has_numbers
+    numbers = None if counted else [clip.frame_numbers[t] for t in positions]
+    labels = Labels(blank, frame_numbers=numbers, name="the labels")
+    frames_to_score(labels, read_labels(given.truth), skip, given.border)
 
 
 def score(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import UnionType
@@ -70,16 +71,17 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
-def at_least(minimum: int) -> Any:
-    """Return a reader of whole numbers from `minimum` upwards."""
+def at_least(minimum: int, most: int | None = None) -> Any:
+    """Return a reader of whole numbers from `minimum` upwards, or up to `most`."""
+    allowed = f"of at least {minimum}" if most is None else f"from {minimum} to {most}"
 
     def read(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
             number = minimum - 1
-        if number < minimum:
-            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give a whole number of at least {minimum}")
+        if number < minimum or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give a whole number {allowed}")
         return number
 
     return read
@@ -134,7 +136,8 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto, a GPU if any)"
     )
-    group.add_argument("--threads", metavar="N", type=at_least(1), help="CPU threads (default: all cores)")
+    most = max(64, os.cpu_count() or 1)  # thousands take a machine down before the first frame
+    group.add_argument("--threads", metavar="N", type=at_least(1, most), help="CPU threads (default: all cores)")
 
 
 def add_reporting(parser: argparse.ArgumentParser, *, force: str = "overwrite outputs that exist") -> None:

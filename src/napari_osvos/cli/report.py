@@ -26,6 +26,11 @@ _SAYINGS = {
 }
 
 
+_FILES = ("--json", "--save", "-o/--csv")
+_FILE_ENDINGS = (".osvos", ".json", ".md", ".safetensors")
+"""Outputs that are files and nothing else, by their options or endings."""
+
+
 class Report:
     """Collects the seconds of each part of a run and whatever else is worth keeping.
 
@@ -123,7 +128,8 @@ def check_outputs(
     Raises
     ------
     ValueError
-        If two outputs, or an output and an input, are the same.
+        If two outputs, or an output and an input, are the same, an output holds an input, would become a frame of one
+        or, as a file, replace a folder.
     FileExistsError
         If an output exists and `force` is not given.
     NotADirectoryError, PermissionError
@@ -139,6 +145,7 @@ def check_outputs(
         if path.resolve() in seen:
             raise ValueError(f"{name} {path} is also the {seen[path.resolve()]}; choose another name.")
         seen[path.resolve()] = f"output {name}"
+        _check_place(name, path, inputs)
     for name, path in wanted:
         tidy(path)
         if path.exists() and not force and path.resolve() not in ours:
@@ -150,6 +157,24 @@ def check_outputs(
             raise NotADirectoryError(f"{path} cannot be written: {path.parent} is a file, not a folder.") from None
         if not os.access(folder, os.W_OK):
             raise PermissionError(f"{path} cannot be written: the folder {path.parent} does not allow it.")
+
+
+def _check_place(name: str, path: Path, inputs: Sequence[Path]) -> None:
+    """Raise ValueError if an output would take an input with it, become a frame of it, or, a file, replace a folder."""
+    from napari_osvos.formats import PICTURE_ENDINGS, TIFF_ENDINGS
+
+    place = path.resolve()
+    for given in inputs:
+        if place in given.resolve().parents:
+            raise ValueError(f"{name} {path} holds the input {given}; choose another name.")
+        if (
+            given.is_dir()
+            and place.parent == given.resolve()
+            and place.suffix.lower() in TIFF_ENDINGS + PICTURE_ENDINGS
+        ):
+            raise ValueError(f"{name} {path} would be taken for a frame of the input {given}; choose another folder.")
+    if place.is_dir() and (name in _FILES or place.suffix.lower() in _FILE_ENDINGS):
+        raise ValueError(f"{path} is a folder, which a file never replaces; choose another {name}.")
 
 
 def check_report(given: argparse.Namespace, report: Report, inputs: Sequence[Path] = ()) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_osvos.cli.clusters import add_cluster, on_cluster
 from napari_osvos.cli.console import PROGRAM, Console
-from napari_osvos.cli.evaluate import add_scoring, score
+from napari_osvos.cli.evaluate import add_scoring, check_truth, score
 from napari_osvos.cli.exports import check_fit
 from napari_osvos.cli.fine_tune import add_tuning
 from napari_osvos.cli.options import (
@@ -83,14 +83,14 @@ def segment(given: argparse.Namespace, console: Console) -> None:
     for config in (PredictConfig, LinkConfig):
         settings_of(given, config)  # what is wrong there is said before training
     with report.timing("read"):
-        from napari_osvos.io import read_labels
         from napari_osvos.suggest import FrameReview
 
         clip = read_movie(given, report)
         paint = read_paint(given, clip, report)
-        if given.truth:
-            read_labels(given.truth)  # truth that is none is found out here, not after training
         positions = positions_of(clip, given.only)
+        annotated = [clip.frame_numbers[t] for t in paint.annotations.frames]
+        if given.truth:
+            check_truth(given, clip, positions, annotated)
         check_disk(given, clip, positions)
         check_fit(given, clip.labels_shape, clip.name)
         device = choose_device(given, console, report)
@@ -113,8 +113,8 @@ def segment(given: argparse.Namespace, console: Console) -> None:
             given, console, report, job, clip, segmenter, positions, store, paint=paint, review=review
         )
         if given.truth:
-            skip = [clip.frame_numbers[t] for t in paint.annotations.frames]
-            score(given, console, report, labels=given.output, skip=skip, lineage=tracked.lineage if tracked else None)
+            lineage = tracked.lineage if tracked else None
+            score(given, console, report, labels=given.output, skip=annotated, lineage=lineage)
         conclude(console, report, clip, review, remarks=remarks)
         finish(given, console, report)
 
