@@ -139,6 +139,8 @@ def _against_frames(axes: Axes, methods: dict[str, list[Row]], styles: dict[str,
 
 
 def _against_seconds(axes: Axes, methods: dict[str, list[Row]], styles: dict[str, dict[str, Any]]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     # what differs in the quality alone is joined: the dial
     dials: dict[str, list[tuple[float, float]]] = {}
     for name, rows in methods.items():
@@ -152,6 +154,11 @@ def _against_seconds(axes: Axes, methods: dict[str, list[Row]], styles: dict[str
         if len(points) > 1:
             axes.plot(*zip(*sorted(points), strict=True), color="0.6", linewidth=0.8, zorder=0)
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    # 0.2, 0.5, 1, 2 ...; over many decades these would run into each other
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     _spread_the_best(axes)
     axes.set_xlabel("seconds a frame")
 
