@@ -262,6 +262,8 @@ def test_truth_that_cannot_be_scored_against_is_told_before_anything_is_learned(
         (("--threshold", "2"), "--threshold is 2"),
         (("--threads", "0"), "give a whole number from 1 to"),
         (("--threads", "100000"), "give a whole number from 1 to"),
+        (("--border", "3"), "--border goes with --truth; add it."),
+        (("--stable-ids",), "--stable-ids goes with --truth; add it."),
         (("--device", "tpu"), "There is no device 'tpu'"),
         (("--parent", "vgg19"), "There is no bundled parent 'vgg19'"),
         (("--parent", "nowhere.safetensors"), "There is no file nowhere.safetensors"),

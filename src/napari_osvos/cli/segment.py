@@ -77,6 +77,9 @@ def segment(given: argparse.Namespace, console: Console) -> None:
     """Fine-tune on the painted frames, then segment every frame."""
     report = Report("segment", given.words)
     check_ending("--save", given.save, [".osvos"])
+    for option in ("border", "per_frame", "stable_ids"):
+        if getattr(given, option) and not given.truth:
+            raise ValueError(f"--{option.replace('_', '-')} goes with --truth; add it.")
     inputs = [path for path in (given.movie, given.annotations, given.truth, given.continued) if path]
     outputs = check_label_outputs(given, {"--save": given.save}, inputs)
     tuning = tuning_of(given)
