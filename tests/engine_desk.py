@@ -116,19 +116,6 @@ def until(reached: Callable[[], bool], timeout: float = 240.0) -> None:
         time.sleep(0.01)
 
 
-def standstill(count: Callable[[], int], quiet: float = 1.0) -> int:
-    """Wait until a count stands still: what was at work when a pause came is done. Return the count."""
-    seen = [-1]
-
-    def stands() -> bool:
-        time.sleep(quiet)
-        seen.append(count())
-        return seen[-1] == seen[-2]
-
-    until(stands)
-    return seen[-1]
-
-
 def is_gone(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE

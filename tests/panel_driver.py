@@ -37,19 +37,6 @@ def run_events(seconds: float) -> None:
     wait_until(lambda: time.monotonic() >= end, "time", seconds + 10)
 
 
-def standstill(count: Callable[[], int], quiet: float = 1.0) -> int:
-    """Run the event loop until a count stands still: what was at work when a pause came is done. Return the count."""
-    seen = [-1]
-
-    def stands() -> bool:
-        run_events(quiet)
-        seen.append(count())
-        return seen[-1] == seen[-2]
-
-    wait_until(stands, "a standstill")
-    return seen[-1]
-
-
 def open_panel(viewer: Any) -> Any:
     """Dock a panel in a viewer, as the menu does."""
     from napari_osvos._qt.panel import Panel

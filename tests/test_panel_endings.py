@@ -21,10 +21,10 @@ from panel_driver import (
     quick,
     run_events,
     small_movie,
-    standstill,
     wait_for_end,
     wait_until,
 )
+from waiting import standstill
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +124,7 @@ def test_pause_halts_and_goes_on(make_napari_viewer: Any) -> None:
     _, panel, _ = training(make_napari_viewer)
     panel.run.pause.click()
     assert panel.run.pause.text() == "Go on"
-    steps = standstill(lambda: len(panel.progress.plot.points))
+    steps = standstill(lambda: len(panel.progress.plot.points), rest=run_events)
     run_events(1.0)
     assert len(panel.progress.plot.points) == steps
     panel.run.pause.click()

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from engine_desk import ENDLESS, Desk, SlowFrames, standstill, until
+from engine_desk import ENDLESS, Desk, SlowFrames, until
 from toy_clip import overlap, toy_clip, toy_frames
 from toy_files import QUICK, write_toy_files
+from waiting import standstill
 
 from napari_osvos import Segmenter, read_clip, read_labels
 from napari_osvos.annotations import Annotations

@@ -235,7 +235,6 @@ def export(
     """
     kind, path = check_export(path, kind=kind, has_clip=clip is not None, overwrite=overwrite)
     labels = labels if isinstance(labels, Labels) else Labels(labels)
-    check_export_of(path, labels.ndim, labels.name, kind=kind)
     if options and kind not in ("mp4", "gif"):
         raise TypeError(
             f"export() of {kind} has no option {next(iter(options))!r}; only overlay movies have further ones."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_osvos.cli.console import PROGRAM, Console
 from napari_osvos.cli.options import add_reporting, at_least, frame_numbers
 from napari_osvos.cli.report import Report, check_outputs
+from napari_osvos.cli.stages import numbers_of
 
 if TYPE_CHECKING:
     from napari_osvos.clip import Clip
@@ -95,9 +96,7 @@ def check_truth(given: argparse.Namespace, clip: Clip, positions: Sequence[int],
     from napari_osvos.labels import Labels
 
     blank = np.broadcast_to(np.zeros((), np.uint8), (len(positions), *clip.labels_shape[1:]))
-    counted = len(positions) == clip.n_frames and not clip.has_numbers
-    numbers = None if counted else [clip.frame_numbers[t] for t in positions]
-    labels = Labels(blank, frame_numbers=numbers, name="the labels")
+    labels = Labels(blank, frame_numbers=numbers_of(clip, positions), name="the labels")
     frames_to_score(labels, read_labels(given.truth), skip, given.border)
 
 

@@ -13,6 +13,7 @@ from napari_osvos.cli.exports import label_dtype, link_labels, write_exports
 from napari_osvos.cli.options import overwrites
 from napari_osvos.cli.paint import Paint, final_labels
 from napari_osvos.cli.report import Report
+from napari_osvos.cli.stages import numbers_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -133,14 +134,13 @@ def _write_probabilities(given: argparse.Namespace, clip: Clip, positions: Seque
     """Write the probabilities and uncertainties that are wanted."""
     from napari_osvos.io import write_probabilities
 
-    counted = len(positions) == clip.n_frames and not clip.has_numbers
     for path, at in ((given.probabilities, store.probability), (given.uncertainty, store.pixel_uncertainty)):
         if path:
             write_probabilities(
                 path,
                 (at(t) for t in positions),
                 shape=(len(positions), *clip.labels_shape[1:]),
-                frame_numbers=None if counted else [clip.frame_numbers[t] for t in positions],
+                frame_numbers=numbers_of(clip, positions),
                 overwrite=overwrites(given),
             )
 

@@ -103,6 +103,13 @@ def positions_of(clip: Clip, numbers: Sequence[int] | None) -> list[int]:
     return sorted(place[number] for number in numbers)
 
 
+def numbers_of(clip: Clip, positions: Sequence[int]) -> list[int] | None:
+    """Return the numbers that labels of these frames have; None where all frames are there, counted from 0."""
+    if len(positions) == clip.n_frames and not clip.has_numbers:
+        return None
+    return [clip.frame_numbers[t] for t in positions]
+
+
 def check_disk(given: argparse.Namespace, clip: Clip, positions: Sequence[int]) -> None:
     """Make sure that labels, probabilities and uncertainties will fit on their disks.
 
