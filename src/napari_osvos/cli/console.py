@@ -133,13 +133,12 @@ class Console:
         def advance(done: int, total: int, note: str = "") -> None:
             nonlocal said, first
             now = time.monotonic()
-            # The first step has the warming up in it; and what goes on from a checkpoint did not do all of it now.
+            # From the first step nothing can be told: it has the warming up in it, and what goes on from a checkpoint
+            # did not do all of it now.
             since, before = first = first or (now, done)
             if now - said < self.interval or done >= total:
                 return
             said = now
-            if done == before == 1:
-                since, before = started, 0
             left = f"{duration((now - since) / (done - before) * (total - done))} left" if done > before else ""
             parts = [f"{verb} {done}/{total}", note, left]
             self._line(", ".join(part for part in parts if part))
