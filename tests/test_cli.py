@@ -18,17 +18,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tifffile
-from toy_files import QUICK, ToyFiles, write_toy_files
+from toy_files import QUICK, ToyFiles, error_line, segment_words, write_toy_files
 
 from napari_osvos import NetworkConfig, ParentNetwork, Segmenter, finetune, read_labels, write_labels
 from napari_osvos.cli import build_parser, main
 from napari_osvos.cli.console import Console, duration
 from napari_osvos.cli.options import frame_numbers, settings_of
-from napari_osvos.cli.stages import check_disk
-from napari_osvos.clip import Clip
 from napari_osvos.config import FineTuneConfig
 from napari_osvos.frame_store import FrameStore
-from napari_osvos.machine import check_space, peak_memory, replacing
+from napari_osvos.machine import peak_memory, replacing
 
 VERBS = ("segment", "fine-tune", "predict", "suggest", "evaluate", "train-parent", "benchmark", "info", "demo")
 
@@ -38,27 +36,13 @@ def toy(tmp_path: Path) -> ToyFiles:
     return write_toy_files(tmp_path)
 
 
-def _segment(toy: ToyFiles, *more: str | Path, output: str = "labels.tif") -> list[str]:
-    words = ["segment", toy.movie, "-a", toy.painted, "-o", toy.folder / output, "--parent", toy.parent, *QUICK, *more]
-    return [str(word) for word in words]
-
-
-def _error(capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the one line on the standard error, which must be a sentence of ours."""
-    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Computing on ")]
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("napari-osvos: error: ")
-    assert lines[0].endswith((".", ")"))
-    return lines[0]
-
-
 # -- segment, fine-tune, predict, evaluate ---------------------------------------------------
 
 
 def test_segment_writes_labels_that_match_the_truth(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
     report = toy.folder / "new" / "report.json"
     more = ("--truth", toy.truth, "--json", report, "--save", toy.folder / "toy.osvos")
-    assert main(_segment(toy, *more, "--probabilities", toy.folder / "p.tif")) == 0
+    assert main(segment_words(toy, *more, "--probabilities", toy.folder / "p.tif")) == 0
     labels = tifffile.imread(toy.folder / "labels.tif")
     assert labels.dtype == np.uint16
     assert labels.shape == (4, 40, 56)
@@ -86,11 +70,11 @@ def test_settings_that_have_no_say_with_the_quality_are_refused(
     words = ["fine-tune", toy.movie, "-a", toy.painted, "--parent", toy.parent, "-o", toy.folder / "toy.osvos"]
     words = [str(word) for word in words]
     assert main([*words, "--quality", "fast", "--passes", "5"]) == 2
-    assert "--passes 5 can have no effect with --quality fast; leave it out." in _error(capsys)
+    assert "--passes 5 can have no effect with --quality fast; leave it out." in error_line(capsys)
     published = ["--quality", "published", "--steps", "1", "--passes", "2"]
     assert main([*words, *published, "--learning-rate", "0.1", "--shares", "1,0,0,0"]) == 2
     told = "--learning-rate 0.1 and --shares 1.0,0.0,0.0,0.0 can have no effect with --quality published; leave them"
-    assert told in _error(capsys)
+    assert told in error_line(capsys)
     assert main([*words, *published]) == 0
 
 
@@ -100,19 +84,19 @@ def test_snapping_needs_a_network_that_predicts_contours(toy: ToyFiles, capsys: 
     words = ["segment", toy.movie, "-a", toy.painted, "-o", toy.folder / "labels.tif", "--parent", parent]
     words = [str(word) for word in [*words, "--steps", "2", "--save", toy.folder / "toy.osvos"]]
     assert main([*words, "--quality", "published", "--snap"]) == 2
-    assert "Masks cannot be snapped: this network predicts no contours" in _error(capsys)
+    assert "Masks cannot be snapped: this network predicts no contours" in error_line(capsys)
     assert not (toy.folder / "toy.osvos").exists()  # said before anything is learned
     assert main([*words, "--quality", "published"]) == 0
     capsys.readouterr()
     words = ["predict", toy.folder / "toy.osvos", toy.movie, "-o", toy.folder / "snapped.tif", "--snap"]
     assert main([str(word) for word in words]) == 2
-    assert "Masks cannot be snapped: this network predicts no contours" in _error(capsys)
+    assert "Masks cannot be snapped: this network predicts no contours" in error_line(capsys)
     words = ["segment", toy.movie, "-a", toy.painted, "-o", toy.folder / "learned.tif", "--parent", parent, *QUICK]
     assert main([str(word) for word in [*words, "--snap"]]) == 0  # other qualities learn contours
 
 
 def test_segment_is_fine_tune_then_predict(toy: ToyFiles) -> None:
-    assert main(_segment(toy)) == 0
+    assert main(segment_words(toy)) == 0
     saved, again = toy.folder / "toy.osvos", toy.folder / "again.ome.zarr"
     start = ["-a", str(toy.painted), "--parent", str(toy.parent), *QUICK]
     assert main(["fine-tune", str(toy.movie), *start, "-o", str(saved)]) == 0
@@ -129,7 +113,7 @@ def test_continue_goes_on_from_a_saved_segmenter(toy: ToyFiles) -> None:
 
 
 def test_only_some_frames_are_segmented_and_keep_their_numbers(toy: ToyFiles) -> None:
-    assert main(_segment(toy, "--only", "1,3")) == 0
+    assert main(segment_words(toy, "--only", "1,3")) == 0
     assert read_labels(toy.folder / "labels.tif").frame_numbers == (1, 3)
     scores = toy.folder / "scores.json"
     assert main(["evaluate", str(toy.folder / "labels.tif"), str(toy.truth), "--json", str(scores)]) == 0
@@ -165,8 +149,8 @@ def test_evaluate_prints_what_can_be_counted_by_hand(
 
 
 def test_partial_paint_needs_some_background(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(_segment(toy, "--partial", "0")) == 2
-    assert "shows no background" in _error(capsys)
+    assert main(segment_words(toy, "--partial", "0")) == 2
+    assert "shows no background" in error_line(capsys)
     painted = np.zeros((4, 40, 56), np.uint16)
     painted[0, 12:24, 8:20] = 1
     painted[0, 30:38, 4:52] = 2
@@ -174,177 +158,8 @@ def test_partial_paint_needs_some_background(toy: ToyFiles, capsys: pytest.Captu
     write_labels(toy.painted, painted, overwrite=True)
     scores = toy.folder / "scores.json"
     more = ("--partial", "0", "--background-label", "2", "--truth", toy.truth, "--json", scores)
-    assert main(_segment(toy, *more)) == 0
+    assert main(segment_words(toy, *more)) == 0
     assert json.loads(scores.read_text())["scores"]["J"]["mean"] > 0.4
-
-
-# -- what is refused -------------------------------------------------------------------------
-
-
-def test_outputs_are_not_overwritten_without_force(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
-    for option in ("-o", "--save", "--probabilities", "--json"):
-        endings = {"--save": "x.osvos", "--json": "x.json"}
-        taken = toy.folder / endings.get(option, "x.tif")
-        taken.write_text("precious")
-        assert main(_segment(toy, option, taken)) == 2
-        assert f"{taken} exists already" in _error(capsys)
-        assert taken.read_text() == "precious"
-    assert main(_segment(toy, "-o", toy.folder / "x.tif", "--force")) == 0
-    assert tifffile.imread(toy.folder / "x.tif").shape == (4, 40, 56)
-
-
-def test_an_input_is_never_overwritten_even_by_force(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(_segment(toy, "-o", toy.movie, "--force")) == 2
-    assert "is also the input" in _error(capsys)
-    assert main(_segment(toy, "--probabilities", toy.folder / "labels.tif", "--force")) == 2
-    assert "is also the output" in _error(capsys)
-
-
-def test_outputs_take_no_input_with_them_and_become_no_frame_of_one(
-    toy: ToyFiles, capsys: pytest.CaptureFixture[str]
-) -> None:
-    group, frames, folder = toy.folder / "group.zarr", toy.folder / "frames", toy.folder / "cells.osvos"
-    write_labels(group / "painted.zarr", tifffile.imread(toy.painted))
-    frames.mkdir()
-    for t, frame in enumerate(tifffile.imread(toy.painted)):
-        tifffile.imwrite(frames / f"t{t}.tif", frame)
-    folder.mkdir()
-    before = sorted(toy.folder.rglob("*"))
-    for paint, more, sentence in (
-        (group / "painted.zarr", ("-o", group), f"-o {group} holds the input {group / 'painted.zarr'}"),
-        (frames, ("-o", frames / "labels.tif"), f"would be taken for a frame of the input {frames}"),
-        (frames, ("--export", f"davis:{toy.folder}"), f"--export {toy.folder} holds the input"),
-        (toy.painted, ("--save", folder), f"{folder} is a folder, which a file never replaces; choose another --save."),
-        (toy.painted, ("--json", frames), f"{frames} is a folder, which a file never replaces; choose another --json."),
-    ):
-        words = _segment(toy, *more, "--force")
-        words[words.index("-a") + 1] = str(paint)
-        assert main(words) == 2
-        assert sentence in _error(capsys)
-        assert sorted(toy.folder.rglob("*")) == before
-
-
-def test_truth_that_cannot_be_scored_against_is_told_before_anything_is_learned(
-    toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(finetune.FineTuner, "steps", None)
-    truth = tifffile.imread(toy.truth)
-    for name, array in (("small", truth[:, :9, :9]), ("long", np.concatenate([truth, truth]))):
-        write_labels(toy.folder / f"{name}.tif", array)
-    for more, sentence in (
-        (("--truth", toy.folder / "small.tif"), "frames of 40 x 56 pixels and the truth of 9 x 9"),
-        (("--truth", toy.folder / "long.tif"), "The labels have 4 frames and the truth 8"),
-        (
-            ("--truth", toy.truth, "--border", "30"),
-            "The border is 30 px; in frames of 40 x 56 pixels it may be 0 to 19.",
-        ),
-    ):
-        assert main(_segment(toy, *more)) == 2
-        assert sentence in _error(capsys)
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (("-o", "labels.png"), "must end in .tif"),
-        (("--save", "cells.pt"), "must end in .osvos"),
-        (("--frames", "9"), "has no frame 9"),
-        (("--frames", "1"), "is empty"),
-        (("--frames", "x"), "write for example 0,40"),
-        (("--frames", "5-3"), "write for example 0,40"),
-        (("--only", "7"), "has no frame 7"),
-        (("--axes", "TYXQ"), "axes"),
-        (("--channels", "3"), "has no channel 3"),
-        (("--quality", "superb"), "--quality is 'superb'; allowed are preview, fast"),
-        (("--steps", "0"), "--steps is 0; it must be at least 1"),
-        (("--steps", "many"), "invalid int value: 'many'"),
-        (("--crop-size", "7"), "--crop-size is 7; it must be from 16 to 2048 px"),
-        (("--threshold", "2"), "--threshold is 2"),
-        (("--threads", "0"), "give a whole number from 1 to"),
-        (("--threads", "100000"), "give a whole number from 1 to"),
-        (("--border", "3"), "--border goes with --truth; add it."),
-        (("--stable-ids",), "--stable-ids goes with --truth; add it."),
-        (("--device", "tpu"), "There is no device 'tpu'"),
-        (("--parent", "vgg19"), "There is no bundled parent 'vgg19'"),
-        (("--parent", "nowhere.safetensors"), "There is no file nowhere.safetensors"),
-        (("--parent", "x", "--continue", "y.osvos"), "not allowed with argument"),
-        (("--qual", "fast"), "unrecognized arguments: --qual"),
-    ],
-)
-def test_bad_usage_is_one_sentence_and_exit_code_2(
-    toy: ToyFiles, capsys: pytest.CaptureFixture[str], change: tuple[str, ...], sentence: str
-) -> None:
-    assert main(_segment(toy, *change)) == 2
-    assert sentence in _error(capsys)
-    assert not (toy.folder / "labels.tif").exists()
-
-
-def _damage(toy: ToyFiles, kind: str) -> None:
-    painted = np.zeros((4, 40, 56), np.uint16)
-    if kind == "no movie":
-        toy.movie.unlink()
-    elif kind == "unreadable movie":
-        toy.movie.write_bytes(b"this is no TIFF")
-    elif kind == "cut short":
-        toy.movie.write_bytes(toy.movie.read_bytes()[:3000])
-    elif kind == "NaN movie":
-        tifffile.imwrite(toy.movie, np.full((4, 40, 56), np.nan, np.float32), imagej=True, metadata={"axes": "TYX"})
-    elif kind == "empty paint":
-        write_labels(toy.painted, painted, overwrite=True)
-    elif kind == "other size":
-        painted = np.pad(painted, ((0, 0), (0, 3), (0, 0)))
-        painted[0, 3:9, 3:9] = 1
-        write_labels(toy.painted, painted, overwrite=True)
-    elif kind == "more frames":
-        painted = np.concatenate([painted, painted])
-        painted[6, 3:9, 3:9] = 1
-        write_labels(toy.painted, painted, overwrite=True)
-    elif kind == "fractional labels":
-        tifffile.imwrite(toy.painted, np.full((4, 40, 56), 0.5, np.float32), imagej=True, metadata={"axes": "TYX"})
-    elif kind == "damaged parent":
-        toy.parent.write_bytes(toy.parent.read_bytes()[:2000])
-
-
-@pytest.mark.parametrize(
-    ("kind", "sentence"),
-    [
-        ("no movie", "There is no file or folder"),
-        ("unreadable movie", "cannot be read"),
-        ("cut short", "is damaged or cut short"),
-        ("NaN movie", "has no finite pixel"),
-        ("empty paint", "is empty: no frame holds a painted object"),
-        ("other size", "is 43 x 56 pixels but"),
-        ("more frames", "is painted on frame 6"),
-        ("fractional labels", "labels must be whole numbers"),
-        ("damaged parent", "is damaged"),
-    ],
-)
-def test_bad_input_is_one_sentence_and_exit_code_2(
-    toy: ToyFiles, capsys: pytest.CaptureFixture[str], kind: str, sentence: str
-) -> None:
-    _damage(toy, kind)
-    assert main(_segment(toy)) == 2
-    assert sentence in _error(capsys)
-    assert not (toy.folder / "labels.tif").exists()
-
-
-def test_too_little_disk_is_found_before_training(tmp_path: Path) -> None:
-    movie = Clip(np.broadcast_to(np.uint8(0), (100_000, 20_000, 20_000)))  # takes no memory
-    given = argparse.Namespace(output=tmp_path / "labels.tif", probabilities=None, uncertainty=None)
-    with pytest.raises(OSError, match=r"needs 12000\.0 GB of disk and .* are free"):
-        check_disk(given, movie, range(100_000))
-    check_space(tmp_path / "not" / "yet" / "there.tif", 10)
-
-
-def test_an_output_folder_that_is_a_file(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(_segment(toy, output="movie.tif/labels.tif")) == 2
-    assert "is a file, not a folder" in _error(capsys)
-
-
-def test_debug_shows_the_traceback(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
-    toy.movie.unlink()
-    assert main(_segment(toy, "--debug")) == 2
-    assert "Traceback" in capsys.readouterr().err
 
 
 # -- help, info, train-parent ----------------------------------------------------------------
@@ -392,7 +207,7 @@ def test_info_of_a_file(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["info", str(toy.parent)]) == 0
     assert "kind: parent" in capsys.readouterr().out
     assert main(["info", str(toy.movie)]) == 2
-    assert "not a file of napari-osvos" in _error(capsys)
+    assert "not a file of napari-osvos" in error_line(capsys)
 
 
 def test_train_parent_from_stills_and_a_sequence(toy: ToyFiles, tmp_path: Path) -> None:
@@ -410,7 +225,7 @@ def test_train_parent_from_stills_and_a_sequence(toy: ToyFiles, tmp_path: Path) 
     assert facts["steps"] == 4
     assert list(facts["images"].values()) == [4, 4]
     assert main(["info", str(folder / "parent.safetensors")]) == 0
-    assert main(_segment(toy, "--parent", folder / "parent.safetensors")) == 0
+    assert main(segment_words(toy, "--parent", folder / "parent.safetensors")) == 0
 
 
 def test_train_parent_overwrites_nothing_without_force(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
@@ -421,7 +236,9 @@ def test_train_parent_overwrites_nothing_without_force(toy: ToyFiles, capsys: py
     for name in ("parent.safetensors", "log.csv", "loss.png"):
         (folder / name).write_text("precious")
         assert main(words) == 2
-        assert f"{folder / name} exists already; choose another -o or add --force to overwrite it." in _error(capsys)
+        assert f"{folder / name} exists already; choose another -o or add --force to overwrite it." in error_line(
+            capsys
+        )
         assert {path.name: path.read_text() for path in folder.iterdir()} == {name: "precious"}
         (folder / name).unlink()
     (folder / "log.csv").write_text("precious")
@@ -429,12 +246,12 @@ def test_train_parent_overwrites_nothing_without_force(toy: ToyFiles, capsys: py
     assert main(words) == 0  # its own files are gone on with
     other = [word.replace(str(toy.truth), str(toy.painted)) for word in words]
     assert main(other) == 2
-    assert "checkpoint.safetensors was trained on 4 annotated images; this run has 1." in _error(capsys)
+    assert "checkpoint.safetensors was trained on 4 annotated images; this run has 1." in error_line(capsys)
 
 
 def test_train_parent_wants_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train-parent", "-o", str(tmp_path / "parent")]) == 2
-    assert "There is nothing to train on" in _error(capsys)
+    assert "There is nothing to train on" in error_line(capsys)
 
 
 # -- progress, interruption ------------------------------------------------------------------
@@ -494,7 +311,7 @@ def _interrupt_at(words: list[str], said: str, folder: Path) -> tuple[int, str]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
 def test_ctrl_c_keeps_what_was_learned(toy: ToyFiles) -> None:
-    code, said = _interrupt_at(_segment(toy, "--save", "kept.osvos", "--seconds", "60"), "fine-tuning", toy.folder)
+    code, said = _interrupt_at(segment_words(toy, "--save", "kept.osvos", "--seconds", "60"), "fine-tuning", toy.folder)
     assert code == 130
     assert "Traceback" not in said
     assert re.search(r"napari-osvos: stopped\. What was learned in \d+ steps is in kept\.osvos; --continue", said)
@@ -520,7 +337,7 @@ def test_ctrl_c_lets_the_threshold_be_fitted_unless_pressed_twice(
     monkeypatch.setattr(Console, "progress", pressing)
     before = signal.getsignal(signal.SIGINT)
     saved = toy.folder / "kept.osvos"
-    assert main(_segment(toy, "--save", saved)) == 130
+    assert main(segment_words(toy, "--save", saved)) == 130
     assert (
         f"stopped. What was learned in 3 steps is in {saved}; --continue {saved} goes on from it."
         in capsys.readouterr().err

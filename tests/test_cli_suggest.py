@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_files import QUICK, ToyFiles, write_cells, write_toy_files
+from toy_files import QUICK, ToyFiles, error_line, write_cells, write_toy_files
 
 from napari_osvos import read_clip, read_labels, write_labels
 from napari_osvos.annotations import Annotations
@@ -55,13 +55,6 @@ def _paint_too(toy: ToyFiles, t: int) -> np.ndarray:
     painted[t] = np.roll(truth[t], 2, axis=0)
     write_labels(toy.painted, painted, overwrite=True)
     return painted[t]
-
-
-def _error(capsys: pytest.CaptureFixture[str]) -> str:
-    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Computing on ")]
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("napari-osvos: error: ")
-    return lines[0]
 
 
 # -- suggest ---------------------------------------------------------------------------------
@@ -161,7 +154,7 @@ def test_suggest_refuses_in_one_sentence(
     monkeypatch.chdir(tmp_path)
     Path("taken.csv").write_text("precious")
     assert _run("suggest", learned.folder / "toy.osvos", learned.movie, *change) == 2
-    assert sentence in _error(capsys)
+    assert sentence in error_line(capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["taken.csv"]
 
 
@@ -275,7 +268,7 @@ def test_what_cannot_be_accepted_is_one_sentence_before_training(
 ) -> None:
     _paint_too(toy, 2)
     assert _segment(toy, *change) == 2
-    assert sentence in _error(capsys)
+    assert sentence in error_line(capsys)
     assert not (toy.folder / "labels.tif").exists()
 
 

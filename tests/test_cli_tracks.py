@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from toy_files import write_cells
+from toy_files import error_line, write_cells
 
 from napari_osvos import Segmenter, read_labels, write_labels
 from napari_osvos.cli import main
@@ -36,13 +36,6 @@ def dividing(tmp_path: Path, drawn: Drawn) -> Path:
     path = tmp_path / "labels.tif"
     write_labels(path, drawn(*DIVIDING))
     return path
-
-
-def _error(capsys: pytest.CaptureFixture[str]) -> str:
-    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Computing on ")]
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("napari-osvos: error: ")
-    return lines[0]
 
 
 def _run(*words: str | Path) -> int:
@@ -200,7 +193,7 @@ def test_what_cannot_be_is_one_sentence_before_any_work(
     write_labels("other.tif", np.ones((4, 9, 9), np.uint16))
     before = sorted(tmp_path.iterdir())
     assert _run("track", dividing, *change) == 2
-    assert sentence in _error(capsys)
+    assert sentence in error_line(capsys)
     assert sorted(tmp_path.iterdir()) == before
     assert Path("taken.csv").read_text() == "precious"
 
@@ -209,9 +202,9 @@ def test_stacks_need_a_pixel_size_along_z(tmp_path: Path, capsys: pytest.Capture
     write_labels(tmp_path / "labels.tif", np.ones((2, 3, 6, 6), np.uint16))
     words = ("track", tmp_path / "labels.tif", "-o", tmp_path / "out.tif")
     assert _run(*words, "--pixel-size", "0.5,0.5") == 2
-    assert "has slices; give Z,Y,X" in _error(capsys)
+    assert "has slices; give Z,Y,X" in error_line(capsys)
     assert _run(*words, "--export", f"davis:{tmp_path / 'bear'}") == 2  # before anything is linked or written
-    assert "bear cannot hold" in _error(capsys)
+    assert "bear cannot hold" in error_line(capsys)
     assert not (tmp_path / "out.tif").exists()
 
 
@@ -316,5 +309,5 @@ def test_segment_refuses_before_training(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert _run("segment", cells / "movie.tif", "-a", cells / "painted.tif", "-o", "labels.tif", *change) == 2
-    assert sentence in _error(capsys)
+    assert sentence in error_line(capsys)
     assert not list(tmp_path.iterdir())

@@ -471,3 +471,15 @@ def test_a_movie_with_nan_pixels_is_learned_from() -> None:
     segmenter = _tuner(steps=60, object_diameter=10.0).fit(clip, first_frame(truth))  # also reduced in size
     scores = _scores(segmenter, clip, truth)
     assert min(scores[1:]) > 0.7
+
+
+def test_arrays_are_told_what_they_must_become() -> None:
+    clip, annotations, truth = toy_clip()
+    movie, painted = np.asarray(toy_frames()[0]), np.asarray(truth)
+    wrong: list[tuple[Any, Any, str]] = [
+        (movie, annotations, "The movie is of type ndarray, not a Clip"),
+        (clip, painted, "The annotations are of type ndarray; Annotations.from_labels"),
+    ]
+    for given, paint, sentence in wrong:
+        with pytest.raises(TypeError, match=sentence):
+            _tuner(steps=1).fit(given, paint)

@@ -200,6 +200,15 @@ def test_a_frame_that_is_not_there_is_named(t: int) -> None:
         list(_segmenter().iter_frames(Clip(_noise(3, 20, 24)), (t,)))
 
 
+@pytest.mark.parametrize("verb", ["predict", "iter_maps", "iter_probabilities"])
+def test_an_array_is_told_how_to_become_a_movie(verb: str) -> None:
+    movie: Any = _noise(3, 20, 24)
+    with pytest.raises(
+        TypeError, match="The movie is of type ndarray, not a Clip; Clip.array. and read_clip.path. make"
+    ):
+        list(getattr(_segmenter(), verb)(movie))
+
+
 def test_a_prediction_leaves_no_gradients_and_draws_no_random_numbers() -> None:
     segmenter = _segmenter()
     torch.manual_seed(3)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tifffile
 
 from napari_osvos import NetworkConfig, ParentNetwork, write_labels
@@ -65,3 +66,18 @@ def write_cells(folder: Path) -> Path:
     write_labels(folder / "painted.tif", painted)
     ParentNetwork.random(NetworkConfig.tiny(), seed=0).save(folder / "tiny.safetensors")
     return folder
+
+
+def segment_words(toy: ToyFiles, *more: str | Path, output: str = "labels.tif") -> list[str]:
+    """Return the words of the command line that segments the toy movie."""
+    words = ["segment", toy.movie, "-a", toy.painted, "-o", toy.folder / output, "--parent", toy.parent, *QUICK, *more]
+    return [str(word) for word in words]
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one line on the standard error, which must be a sentence of ours."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Computing on ")]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("napari-osvos: error: ")
+    assert lines[0].endswith((".", ")"))
+    return lines[0]

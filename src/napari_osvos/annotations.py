@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_osvos.clip import Clip
+from napari_osvos.clip import Clip, checked_clip
 from napari_osvos.labels import Labels, frame_positions, spell
 from napari_osvos.object_size import object_diameter
 
@@ -213,8 +213,10 @@ class Annotations(Mapping[int, PlaneLabels]):
         ValueError
             If nothing is painted, the size or depth is another, a painted frame is not in the movie, or partial
             paint shows no background at all.
+        TypeError
+            If the movie is no `Clip`.
         """
-        complaint = _complaint(self, clip)
+        complaint = _complaint(self, checked_clip(clip))
         if complaint:
             raise ValueError(complaint)
 
@@ -223,7 +225,7 @@ class Annotations(Mapping[int, PlaneLabels]):
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             As `check_against`, which it calls.
         """
         self.check_against(clip)
@@ -231,6 +233,20 @@ class Annotations(Mapping[int, PlaneLabels]):
         numbers = clip.frame_numbers if clip.has_numbers else None
         planes = {places[p]: plane for p, plane in self._planes.items()}
         return Annotations(planes, n_frames=clip.n_frames, depth=clip.depth, frame_numbers=numbers, name=self.name)
+
+
+def checked_annotations(paint: Any) -> Annotations:
+    """Return paint that is `Annotations`.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else, such as an array.
+    """
+    if not isinstance(paint, Annotations):
+        kind = type(paint).__name__
+        raise TypeError(f"The annotations are of type {kind}; Annotations.from_labels(labels) makes them.")
+    return paint
 
 
 def _whole_numbers(what: str, numbers: Any) -> tuple[int, ...]:

@@ -230,6 +230,20 @@ def checked_numbers(frame_numbers: Sequence[int] | None, n_frames: int, name: st
     return numbers
 
 
+def checked_clip(movie: Any) -> Clip:
+    """Return a movie that is a `Clip`.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else, such as an array.
+    """
+    if not isinstance(movie, Clip):
+        kind = type(movie).__name__
+        raise TypeError(f"The movie is of type {kind}, not a Clip; Clip(array) and read_clip(path) make one.")
+    return movie
+
+
 def _kept_channels(length: dict[str, int], channels: Sequence[int] | None, name: str) -> tuple[int, ...]:
     count = length.get("C", 1)
     if "S" in length:

@@ -52,6 +52,15 @@ def check_ctc_folder(path: str | Path, *, overwrite: bool = False) -> Path:
     return path
 
 
+def check_ctc_ids(path: str | Path, largest: int) -> None:
+    """Raise ValueError if a folder cannot hold ids up to `largest`."""
+    if largest > LARGEST_ID:
+        raise ValueError(
+            f"{path} cannot hold the id {largest}: "
+            f"a folder of the Cell Tracking Challenge has no ids above {LARGEST_ID}; export to another format."
+        )
+
+
 def write_ctc_folder(
     path: str | Path, labels: Labels, lineage: Lineage, *, overwrite: bool = False, progress: Progress | None = None
 ) -> None:
@@ -113,11 +122,7 @@ class _Pieces:
     def __init__(self, lineage: Lineage, path: str) -> None:
         self._path = path
         largest = max(lineage, default=0)
-        if largest > LARGEST_ID:
-            raise ValueError(
-                f"{path} cannot hold the id {largest}: "
-                f"a folder of the Cell Tracking Challenge has no ids above {LARGEST_ID}; export to another format."
-            )
+        check_ctc_ids(path, largest)
         self._lineage = lineage
         after = range(largest + 1, LARGEST_ID + 1)
         self._free = (id for id in chain(after, range(1, largest)) if id not in lineage)

@@ -61,6 +61,14 @@ def check_no_stacks(path: str | Path, ndim: int, name: str) -> None:
         raise ValueError(f"{path} cannot hold {name}: DAVIS has no stacks; export to another format.")
 
 
+def check_davis_ids(path: str | Path, largest: int) -> None:
+    """Raise ValueError if a folder cannot hold ids up to `largest`."""
+    if largest > LARGEST_LABEL:
+        raise ValueError(
+            f"{path} cannot hold the id {largest}: DAVIS has no labels above {LARGEST_LABEL}; export to another format."
+        )
+
+
 def write_davis_folder(
     path: str | Path, labels: Labels, lineage: Lineage, *, overwrite: bool = False, progress: Progress | None = None
 ) -> None:
@@ -90,11 +98,7 @@ def write_davis_folder(
 
     path = check_davis_folder(path, overwrite=overwrite)
     check_no_stacks(path, labels.ndim, labels.name)
-    largest = max(lineage, default=0)
-    if largest > LARGEST_LABEL:
-        raise ValueError(
-            f"{path} cannot hold the id {largest}: DAVIS has no labels above {LARGEST_LABEL}; export to another format."
-        )
+    check_davis_ids(path, max(lineage, default=0))
     check_space(path, int(np.prod(labels.shape, dtype=np.int64) * COMPRESSED_LABELS))
     colours = davis_palette().tobytes()
     with replacing_folder(path) as partial:

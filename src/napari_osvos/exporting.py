@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_osvos.clip import Clip
-from napari_osvos.ctc_folder import check_ctc_folder, write_ctc_folder
-from napari_osvos.davis_folder import check_davis_folder, check_no_stacks, write_davis_folder
+from napari_osvos.ctc_folder import check_ctc_folder, check_ctc_ids, write_ctc_folder
+from napari_osvos.davis_folder import check_davis_folder, check_davis_ids, check_no_stacks, write_davis_folder
 from napari_osvos.geff_file import check_geff, write_geff
 from napari_osvos.labels import Labels
 from napari_osvos.lineage import Lineage
@@ -156,8 +156,8 @@ def check_export(
     return kind, EXPORTS[kind].check(path, overwrite=overwrite)
 
 
-def check_export_of(path: str | Path, ndim: int, name: str, *, kind: str | None = None) -> None:
-    """Check, before any work is done, that labels of so many axes can be exported to a path.
+def check_export_of(path: str | Path, ndim: int, name: str, *, largest_id: int = 0, kind: str | None = None) -> None:
+    """Check, before any work is done, that labels of so many axes and with such ids can be exported to a path.
 
     Parameters
     ----------
@@ -167,6 +167,8 @@ def check_export_of(path: str | Path, ndim: int, name: str, *, kind: str | None 
         3, or 4 where frames are stacks.
     name : str
         What the labels are called in messages.
+    largest_id : int
+        The largest that they are known to have, such as one that was painted.
 
     Raises
     ------
@@ -176,6 +178,9 @@ def check_export_of(path: str | Path, ndim: int, name: str, *, kind: str | None 
     kind, path = export_kind(path, kind)
     if kind == "davis":
         check_no_stacks(path, ndim, name)
+        check_davis_ids(path, largest_id)
+    elif kind == "ctc":
+        check_ctc_ids(path, largest_id)
 
 
 def export(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_osvos.annotations import Annotations
+from napari_osvos.annotations import Annotations, checked_annotations
 from napari_osvos.appearance import Appearance
 from napari_osvos.clip import Clip
 from napari_osvos.config import AugmentConfig, FineTuneConfig, PredictConfig
@@ -150,10 +150,12 @@ class FineTuner:
         ------
         ValueError
             If the annotations are empty or do not fit the movie, or its annotated frames show nothing.
+        TypeError
+            If the movie is no `Clip`, or the annotations are no `Annotations`.
         FloatingPointError
             If the loss ceases to be finite.
         """
-        annotations = annotations.aligned_to(clip)
+        annotations = checked_annotations(annotations).aligned_to(clip)
         config, self._ends_early, self._held_out, self.remarks = self.config, False, None, ()
         diameter = annotations.object_diameter()
         task, values = self._choose_task(clip, annotations)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_osvos.clip import Clip
+from napari_osvos.clip import Clip, checked_clip
 from napari_osvos.labels import Labels, frame_positions, spell
 from napari_osvos.lineage import Lineage
 
@@ -188,10 +188,12 @@ class Beside:
     ------
     ValueError
         If the sizes differ or a frame of the labels is not in the movie.
+    TypeError
+        If the movie is no `Clip`.
     """
 
     def __init__(self, clip: Clip, labels: Labels) -> None:
-        if clip.labels_shape[1:] != labels.shape[1:]:
+        if checked_clip(clip).labels_shape[1:] != labels.shape[1:]:
             raise ValueError(
                 f"The frames of {labels.name} are {_size(labels.shape[1:])} but those of {clip.name} are "
                 f"{_size(clip.labels_shape[1:])}; they must be of one size."

@@ -16,7 +16,7 @@ from torch import Tensor
 from napari_osvos.appearance import Appearance
 from napari_osvos.certainty import confidence
 from napari_osvos.checkpoint import load_network, save_tensors
-from napari_osvos.clip import Clip
+from napari_osvos.clip import Clip, checked_clip
 from napari_osvos.config import PredictConfig
 from napari_osvos.intensity import IntensityScale, movie_intensity
 from napari_osvos.labelling import LabelMeaning, PlaneMaps, checked_number, foreground_of
@@ -178,14 +178,19 @@ class Segmenter(PlanePredictor):
             Any movie; its own percentiles set the scale of its intensities.
         planes : iterable of int, optional
             Planes to predict, in this order; all by default.
+
+        Raises
+        ------
+        TypeError
+            If the movie is no `Clip`.
         """
-        intensity = movie_intensity(clip, self.net.config.intensities)
+        intensity = movie_intensity(checked_clip(clip), self.net.config.intensities)
         for p in range(clip.n_planes) if planes is None else planes:
             yield p, self.plane_probability(clip.plane(p), intensity)
 
     def iter_maps(self, clip: Clip, frames: Iterable[int] | None = None) -> Iterator[FrameMaps]:
         """Yield what the network says of each frame; all frames in order by default."""
-        coming = iter(range(clip.n_frames) if frames is None else frames)
+        coming = iter(range(checked_clip(clip).n_frames) if frames is None else frames)
         while group := list(itertools.islice(coming, max(1, self.planes_at_once(clip) // clip.depth))):
             yield from self._group_maps(clip, group, clip.plane)
 
@@ -243,7 +248,8 @@ class Segmenter(PlanePredictor):
 
         Some frames after it are under way meanwhile, see `napari_osvos.parallel_frames`.
         """
-        yield from each_frame(self, clip, range(clip.n_frames) if frames is None else frames, lambda found: found)
+        frames = range(checked_clip(clip).n_frames) if frames is None else frames
+        yield from each_frame(self, clip, frames, lambda found: found)
 
     def iter_labels(self, clip: Clip, frames: Iterable[int] | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Yield frame and labels, (Y, X) or (Z, Y, X); see `FramePrediction`."""

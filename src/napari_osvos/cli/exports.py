@@ -72,8 +72,10 @@ def check_exports(given: argparse.Namespace, *, has_clip: bool = True) -> None:
         check_export(text, has_clip=has_clip, overwrite=overwrites(given))
 
 
-def check_fit(given: argparse.Namespace, labels_shape: Sequence[int], name: str) -> None:
-    """Make sure, before anything is computed, that frames of this shape can be exported as they are to be.
+def check_fit(
+    given: argparse.Namespace, labels_shape: Sequence[int], name: str, painted: Annotations | None = None
+) -> None:
+    """Make sure, before anything is computed, that frames of this shape, and ids painted, can be exported.
 
     Raises
     ------
@@ -81,10 +83,13 @@ def check_fit(given: argparse.Namespace, labels_shape: Sequence[int], name: str)
         As `scale_of` and `exporting.check_export_of`.
     """
     from napari_osvos.exporting import check_export_of
+    from napari_osvos.tracking import painted_ids
 
     scale_of(given, labels_shape, name)
+    kept = painted_ids(painted) if painted and given.exports else None
+    largest = max(int(kept[p].labels.max()) for p in kept) if kept else 0
     for text in given.exports:
-        check_export_of(text, len(labels_shape), name)
+        check_export_of(text, len(labels_shape), name, largest_id=largest)
 
 
 def scale_of(given: argparse.Namespace, labels_shape: Sequence[int], name: str) -> tuple[float, ...] | None:

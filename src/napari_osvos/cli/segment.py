@@ -95,7 +95,7 @@ def segment(given: argparse.Namespace, console: Console) -> None:
         if given.truth:
             check_truth(given, clip, positions, annotated)
         check_disk(given, clip, positions)
-        check_fit(given, clip.labels_shape, clip.name)
+        check_fit(given, clip.labels_shape, clip.name, paint.annotations)
         device = choose_device(given, console, report)
         start = load_start(given)
         settings_of(given, PredictConfig).check(start.net.config, tuning)
