@@ -40,6 +40,19 @@ def test_most_features_are_forgotten() -> None:
     assert Appearance.of([]) is None
 
 
+def test_frames_are_compared_where_their_features_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of a file it is on the CPU, whatever the network is on; the device ``meta`` stands for a GPU."""
+    appearance = Appearance(torch.zeros(2, 3), torch.ones(3), usual=1.0)
+    there = torch.device("meta")
+
+    def distance(tokens: torch.Tensor, others: torch.Tensor) -> float:
+        assert tokens.device == others.device == there
+        return math.e
+
+    monkeypatch.setattr("napari_osvos.appearance._distance", distance)
+    assert appearance.novelty([torch.zeros(3, 5, device=there)] * 2) == pytest.approx(1)
+
+
 def test_the_grid_of_a_tile_is_that_of_the_whole() -> None:
     scale, height, width = 2, 512, 768
     features = torch.arange(height // scale * width // scale).view(1, height // scale, width // scale).float()

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_osvos.device import autocast, available_devices, cpu_prefers_bfloat16, describe_device, resolve_device
+from napari_osvos.device import (
+    autocast,
+    available_devices,
+    cpu_prefers_bfloat16,
+    describe_device,
+    resolve_device,
+    without_cache,
+)
 
 
 def test_there_is_always_a_cpu_and_auto_takes_the_first() -> None:
@@ -43,6 +50,15 @@ def test_otherwise_the_faster_one_is_found_by_trying(monkeypatch: pytest.MonkeyP
     torch.manual_seed(0)
     assert cpu_prefers_bfloat16.__wrapped__() in (False, True)
     assert torch.equal(torch.rand(1), expected)  # it draws none of the caller's random numbers
+
+
+def test_a_look_without_gradients_takes_them_from_no_pass_after_it() -> None:
+    layer, x = torch.nn.Conv2d(1, 1, 1), torch.ones(1, 1, 2, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.no_grad(), without_cache("cpu"):
+            assert layer(x).dtype == torch.bfloat16
+        layer(x).sum().backward()
+    assert layer.weight.grad is not None
 
 
 def test_in_single_precision_nothing_is_cast() -> None:

@@ -272,14 +272,31 @@ def test_an_update_as_published_may_take_the_gradients_of_several_passes(monkeyp
     passes: list[int] = []
     plain = finetune.published_loss
 
-    def counting(net: Any, frames: Any, seed: int, varied: bool) -> Any:
+    def counting(net: Any, frames: Any, seed: int, varied: bool, reduction: str) -> Any:
         assert varied  # as in the authors' code for 2000 x 5
-        loss = plain(net, frames, seed, varied)
+        loss = plain(net, frames, seed, varied, reduction)
         return lambda number, progress: (passes.append(number), loss(number, progress))[1]
 
     monkeypatch.setattr(finetune, "published_loss", counting)
     assert len(list(_tuner(quality="published", steps=3, passes=5).steps(clip, annotations))) == 3
     assert passes == list(range(15))
+
+
+def test_as_published_edges_and_reduction_can_be_the_authors_own() -> None:
+    clip, annotations, _ = toy_clip()
+    narrow = NetworkConfig.vgg16().replace(widths=(4, 4, 6, 6, 6), side_channels=3)
+    parent = ParentNetwork.random(narrow)
+    plain = _tuner(parent, quality="published", steps=3).fit(clip, annotations)
+    assert plain.net.config.edges == "mirrored"
+    theirs = _tuner(parent, quality="published", steps=3, edges="published").fit(clip, annotations)
+    assert theirs.net.config.edges == "published"
+    assert parent.net.config.edges == "mirrored"  # the parent stays as it was
+    summed = _tuner(parent, quality="published", steps=3, reduction="sum").fit(clip, annotations)
+    assert len({weights_digest(s.net.state_dict()) for s in (plain, theirs, summed)}) == 3
+    again = _tuner(theirs, quality="published", steps=1).fit(clip, annotations)
+    assert again.net.config.edges == "published"  # by default as in what it begins with
+    with pytest.raises(ValueError, match="edges is 'published', which only the published topology has, not tiny"):
+        _tuner(quality="published", steps=1, edges="published").fit(clip, annotations)
 
 
 def test_contours_are_learned_by_a_network_that_was_trained_without() -> None:

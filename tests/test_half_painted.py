@@ -28,6 +28,7 @@ def test_objects_without_paint_are_counted_by_hand() -> None:
     assert found_in_vain(probability, painted, known) == (2, 2)
     known[28:] = False  # of the fourth nobody said anything
     assert found_in_vain(probability, painted, known) == (1, 2)
+    assert found_in_vain(probability, np.where(painted == 2, 2**31 - 1, painted), known) == (1, 2)
     assert found_in_vain(np.zeros((40, 40), np.float32), painted, known) == (0, 2)
     assert found_in_vain(probability, np.zeros_like(painted), known) == (0, 0)
 

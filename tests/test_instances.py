@@ -76,6 +76,18 @@ def test_an_empty_frame_a_full_frame_and_a_single_pixel() -> None:
     assert separate(lone, 0.5, None, None, RADIUS, SeparationConfig()).sum() == 1
 
 
+@pytest.mark.parametrize("learned", [0.5, 1.0])
+def test_cells_that_fill_the_frame_are_parted_by_contour_and_distance(learned: float) -> None:
+    within = np.abs((np.arange(64) % 16) - 7.5)
+    middle = 1 - np.maximum(within[:, None], within[None]) / 8  # 16 squares of 16 px
+    contour = (middle < 0.1).astype(np.float32)
+    full, config = np.full((64, 64), 0.9, np.float32), SeparationConfig(learned=learned)
+    labels = separate(full, 0.5, contour, middle.astype(np.float32), 8.0, config)
+    assert labels.max() == 16
+    assert labels.min() == 1
+    assert (separate(full, 0.5, None, None, 8.0, config) == 1).all()
+
+
 def test_cells_of_a_stack_are_cut_apart_in_depth_too() -> None:
     truth = _discs((10, 12, 12), (10, 12, 28), (24, 12, 12), shape=(34, 24, 40), radius=8.0)
     found = separate(_probability(truth), 0.5, None, None, 8.0, SeparationConfig())
@@ -119,7 +131,12 @@ def test_paint_says_how_small_objects_are_and_whether_they_have_holes() -> None:
 def test_large_ids_take_no_memory() -> None:
     ring = np.pad(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.int32), 4)
     for frame in (ring, _discs((24, 24))):
-        assert separation_of_paint([np.where(frame > 0, 2**31 - 1, 0).astype(np.int32)]) == separation_of_paint([frame])
+        large = np.where(frame > 0, 2**31 - 1, 0).astype(np.int32)
+        assert separation_of_paint([large]) == separation_of_paint([frame])
+        maps, known = (_probability(frame), None, None), np.ones(frame.shape, bool)
+        assert choose_separation([(maps, large, known)], 0.5, 4.0) == choose_separation(
+            [(maps, frame, known)], 0.5, 4.0
+        )
 
 
 def test_settings_are_changed_only_where_that_brings_the_paint_out() -> None:

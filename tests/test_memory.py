@@ -288,3 +288,35 @@ def test_fewer_planes_are_looked_at_where_memory_runs_out() -> None:
     assert len(told) == 1
     assert (labels != alone).mean() < 0.01
     assert given == [9, 4, 2, 2, 5, 2, 3]
+
+
+def test_a_single_plane_at_once_stays_a_single_plane() -> None:
+    shortage = Shortage(lambda sentence: None)
+    for planes, left in (
+        (8, 4),
+        (4, 2),
+        (2, 1),
+        (2, 1),
+    ):  # a second thread may be at two when one is known to be the most
+        assert shortage.smaller(CUDA, planes, 512, torch.device("cuda:0"))
+        assert shortage.batch == left
+
+
+def test_images_that_a_gpu_has_no_room_for_are_cropped_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    moves: list[torch.device] = []
+
+    def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+        moves.append(device)
+        if device.type == "cuda" and len(moves) > 1:
+            raise CUDA
+        return tensor
+
+    monkeypatch.setattr("napari_osvos.finetune.crops_on", lambda device: torch.device("cuda:0"))
+    monkeypatch.setattr("napari_osvos.sampling.to_device", to_device)
+    clip, _, truth = toy_clip()
+    tuner = FineTuner(tiny_parent(), quick(steps=2), device="cpu", augment=VARIED)
+    tuner.shortage = Shortage(told.append)
+    tuner.fit(clip, Annotations.from_labels(truth[:2]))
+    assert [device.type for device in moves[-4:]] == ["cpu"] * 4  # images and targets of both frames
+    assert told == ["Memory ran short: crops of the annotated frames are cut on the CPU."]

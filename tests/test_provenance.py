@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_osvos.clip import Clip
-from napari_osvos.provenance import frames_learned_from, movie_named
+from napari_osvos.provenance import frames_learned_from, looks, movie_named
 
 
 def test_frames_are_known_of_the_same_movie_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,3 +39,13 @@ def test_a_movie_of_the_same_name_in_another_folder_is_another_movie(
     assert frames_learned_from(origin, Clip(frames, name="movie.tif")) == ()
     assert frames_learned_from(origin, Clip(frames, name="../a/movie.tif")) == (0,)
     assert movie_named(Clip(frames, name="no file")) == "no file"
+
+
+def test_arrays_without_a_name_are_told_apart_by_their_looks() -> None:
+    rng = np.random.default_rng(0)
+    one, other = (rng.integers(0, top, (4, 9, 9), dtype=np.uint8) for top in (200, 90))
+    origin = {"movie": movie_named(Clip(one)), "looks": looks(Clip(one)), "annotated_frames": [1]}
+    assert frames_learned_from(origin, Clip(one.copy())) == (1,)
+    assert frames_learned_from(origin, Clip(other)) == ()
+    assert frames_learned_from(origin, Clip(one[:3])) == ()
+    assert looks(Clip(one, name="cells")) is None

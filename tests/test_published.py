@@ -82,8 +82,7 @@ def test_with_published_edges_the_network_is_that_of_the_paper(size: tuple[int, 
 @torch.no_grad()
 def test_mirrored_edges_change_only_what_lies_near_an_edge() -> None:
     ours = _network(NARROW).double()
-    theirs = OSVOSNet(NARROW.replace(edges="published")).double()
-    theirs.load_state_dict(ours.state_dict())
+    theirs = ours.with_edges("published")
     x = _noise(1, 3, 64, 96).double()
     here, there = ours(x), theirs(x)
     inner = (..., slice(8, -8), slice(8, -8))  # half of the coarsest stride
@@ -114,7 +113,7 @@ def test_the_edges_travel_with_copies_of_the_network() -> None:
 
 def test_published_edges_belong_to_the_published_topology() -> None:
     with pytest.raises(ValueError, match=r"edges is 'published', which only the published topology has, not lite\."):
-        NetworkConfig.lite().replace(edges="published")
+        _network(NetworkConfig.lite()).with_edges("published")
 
 
 # -- loss --------------------------------------------------------------------------------------
@@ -212,8 +211,10 @@ def test_a_pass_of_a_parent_adds_the_loss_of_each_side_output_at_full_size() -> 
             top, left = (up.shape[-2] - 20) // 2, (up.shape[-1] - 30) // 2
             parts.append(_published_sum(up[0, 0, top : top + 20, left : left + 30], frame.mask[0]) / 600)
         for weight in (1.0, 0.25, 0.0):
-            found = float(published_parent_loss(net, frame, weight))
-            assert found == pytest.approx(parts[0] + weight * sum(parts[1:]), rel=1e-5)
+            wanted = parts[0] + weight * sum(parts[1:])
+            assert float(published_parent_loss(net, frame, weight)) == pytest.approx(wanted, rel=1e-5)
+            summed = float(published_parent_loss(net, frame, weight, reduction="sum"))
+            assert summed * PIXELS == pytest.approx(wanted * 600, rel=1e-5)
 
 
 # -- optimiser ---------------------------------------------------------------------------------
@@ -238,20 +239,25 @@ def test_the_groups_of_the_optimiser_are_the_published_ones() -> None:
     assert pytest.approx(1e-8) == LEARNING_RATE / PIXELS
 
 
-def test_a_mean_with_the_rate_of_the_frame_learns_what_a_sum_with_the_published_rate_does() -> None:
+def test_the_published_sum_learns_what_it_does_in_the_paper() -> None:
     frame = _frame()
     ours, theirs = (_network(NARROW).double() for _ in range(2))
-    optimiser = published_optimiser(ours, pixels=16 * 24)
+    optimiser = published_optimiser(ours)
+    loss_of_pass = published_loss(ours, [frame], seed=0, reduction="sum")
+    seen: list[Tensor] = []
+    ours.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     velocity = {name: torch.zeros_like(p) for name, p in theirs.named_parameters()}
     rates = {"fuse": 0.01}
-    for _ in range(3):
+    for number in range(12):  # each view twice: three scales, as it is and mirrored
         optimiser.zero_grad()
-        logits = ours(frame.x)[:, 0]
-        published_cross_entropy(logits, frame.mask, frame.known, frame.positive_share).backward()
+        loss_of_pass(number, 0.5).backward()
         optimiser.step()
-        logits, share = theirs(frame.x)[0, 0], frame.positive_share
-        loss = -(1 - share) * F.logsigmoid(logits)[frame.mask[0] > 0].sum()
-        loss = loss - share * F.logsigmoid(-logits)[frame.mask[0] == 0].sum()
+        mask = F.interpolate(frame.mask[None], seen[-1].shape[-2:], mode="nearest-exact")[0]
+        x = F.interpolate(frame.x, seen[-1].shape[-2:], mode="bilinear", antialias=True)
+        mask = mask if torch.allclose(x, seen[-1]) else torch.flip(mask, (-1,))
+        logits, share = theirs(seen[-1])[0, 0], mask.mean()
+        loss = -(1 - share) * F.logsigmoid(logits)[mask[0] > 0].sum()
+        loss = loss - share * F.logsigmoid(-logits)[mask[0] == 0].sum()
         gradients = torch.autograd.grad(loss, list(theirs.parameters()))
         with torch.no_grad():
             for (name, p), gradient in zip(theirs.named_parameters(), gradients, strict=True):

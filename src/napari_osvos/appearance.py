@@ -76,7 +76,7 @@ class Appearance:
         Appearance or None
             None where there are fewer than two positions.
         """
-        tokens = torch.cat([part.T for part in features]) if features else torch.zeros(0, 1)
+        tokens = _tokens(features) if features else torch.zeros(0, 1)
         if len(tokens) < 2:
             return None
         tokens = _draw(tokens, 2 * MOST_TOKENS, seed)
@@ -100,8 +100,10 @@ class Appearance:
         float
             Logarithm of the mean distance to the nearest token, relative to `usual`.
         """
-        tokens = _draw(torch.cat([part.T for part in features]), FRAME_TOKENS, seed) / self.spread
-        return math.log(max(_distance(tokens, self.tokens), 1e-6) / self.usual)
+        tokens = _draw(_tokens(features), FRAME_TOKENS, seed)
+        # a segmenter out of a file remembers on the CPU, and one that ran out of a GPU goes on there
+        tokens = tokens / self.spread.to(tokens.device)
+        return math.log(max(_distance(tokens, self.tokens.to(tokens.device)), 1e-6) / self.usual)
 
 
 def grid_tokens(
@@ -139,6 +141,11 @@ def grid_tokens(
         picks.append(places.clamp(max=length - 1))  # frames that are not padded have features that reach beyond them
     # Channels of a position lie side by side: gathered as they lie, they take a third of the time.
     return features.permute(1, 2, 0)[picks[0]][:, picks[1]].flatten(0, 1).T.float()
+
+
+def _tokens(features: Sequence[Tensor]) -> Tensor:
+    """Return features as rows, where the first are: between two frames a GPU may have been given up."""
+    return torch.cat([part.T.to(features[0].device) for part in features])
 
 
 def _draw(tokens: Tensor, most: int, seed: int) -> Tensor:

@@ -21,6 +21,10 @@ MOST_PLANES = 10**7
 """A file that tells of more planes than this is damaged: at 1000 a second they would take hours."""
 
 
+UNNAMED = "the movie"
+"""What messages call a movie that was given no name."""
+
+
 class PlaneSource(Protocol):
     """What a `Clip` needs of an array: NumPy, dask, zarr and the lazy files of `formats` all have it."""
 
@@ -73,7 +77,7 @@ class Clip:
         frame_numbers: Sequence[int] | None = None,
         name: str = "",
     ) -> None:
-        self.name = name or "the movie"
+        self.name = name or UNNAMED
         self._array: PlaneSource = array if hasattr(array, "shape") and hasattr(array, "dtype") else np.asarray(array)
         shape = tuple(int(n) for n in self._array.shape)
         self._axes = resolve_axes(axes, shape, self.name)

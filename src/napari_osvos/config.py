@@ -32,7 +32,10 @@ _EDGES = (
     "what lies outside of a frame: its mirror image; or nothing, as published, where side outputs fade out at the edges"
     " and are up to 6 px out of place unless the frame's edges are multiples of 16 px"
 )
-
+_REDUCTION = (
+    "over the pixels of a frame, of the published loss: mean, by which its size has no say; or sum, as published, by"
+    " which larger frames are learned from at a higher rate"
+)
 
 SMALLEST_ZOOM = 1 / 16
 """Frames are reduced at most by this factor, however large the objects are."""
@@ -211,6 +214,7 @@ class ParentConfig(Config):
         " to 30 degrees and zoomed by up to a quarter, SGD, the published loss", choices=("crops", "published"),
     )  # fmt: skip
     edges: str = setting("mirrored", _EDGES, choices=("mirrored", "published"))
+    reduction: str = setting("mean", _REDUCTION, choices=("mean", "sum"))
     steps: int = setting(4500, "updates of the weights", minimum=1)
     passes: int = setting(1, "batches of crops, or images, whose gradients make one update", minimum=1, maximum=1000)
     images: int | None = setting(
@@ -264,7 +268,7 @@ class ParentConfig(Config):
     def idle(self) -> frozenset[str]:
         """Names of the settings that have no say with this schedule: those of crops, their loss and optimiser."""
         if self.schedule != "published":
-            return frozenset()
+            return frozenset({"reduction"})
         return frozenset(
             {"crops", "crop_size", "object_diameter", "learning_rate", "weight_decay", "warm_up", "average_decay",
              "balance", "dice_weight", "contour_weight"}
@@ -327,6 +331,11 @@ class FineTuneConfig(Config):
         1, "frames whose gradients make one update of the quality 'published', such as 5 for 2000 x 5; several are"
         " turned and zoomed as there", minimum=1, maximum=1000,
     )  # fmt: skip
+    edges: str = setting(
+        "auto", f"{_EDGES}; of the quality 'published', by default as in the network to begin with",
+        choices=("auto", "mirrored", "published"),
+    )  # fmt: skip
+    reduction: str = setting("mean", _REDUCTION, choices=("mean", "sum"))
     task: str = setting(
         "auto",
         "what each label means: one of many objects that look alike, or a distinct object or class; "
@@ -343,10 +352,11 @@ class FineTuneConfig(Config):
     @property
     def idle(self) -> frozenset[str]:
         """Names of the settings that have no say with this quality."""
+        published = frozenset({"passes", "edges", "reduction"})
         if self.quality == "published":
-            used = {"quality", "steps", "seconds", "passes", "task", "seed"}
+            used = {"quality", "steps", "seconds", "task", "seed", *published}
             return frozenset(spec.name for spec in fields(self) if spec.name not in used)
-        return frozenset({"passes"})
+        return published
 
     @property
     def learns_contours(self) -> bool:

@@ -120,3 +120,13 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
     if fast_precision(device) == torch.bfloat16:
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def without_cache(kind: str) -> contextlib.AbstractContextManager[object]:
+    """Return autocast as it is on a kind of device, but that weights are converted anew each time.
+
+    In a graph they are whenever it is launched. And older versions of torch, 2.6 for one, give weights that were
+    converted without gradients to a pass with gradients, which then has none.
+    """
+    on, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    return torch.autocast(kind, dtype=dtype, enabled=on, cache_enabled=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -16,7 +16,7 @@ from napari_osvos.annotations import Annotations, checked_annotations
 from napari_osvos.appearance import Appearance
 from napari_osvos.clip import Clip
 from napari_osvos.config import AugmentConfig, FineTuneConfig, PredictConfig
-from napari_osvos.device import autocast, crops_on, fast_precision, resolve_device
+from napari_osvos.device import autocast, crops_on, fast_precision, resolve_device, without_cache
 from napari_osvos.graphs import GraphedLoss
 from napari_osvos.half_painted import half_painted_in_words
 from napari_osvos.held_out import HeldOut, HeldOutScore
@@ -25,13 +25,13 @@ from napari_osvos.instances import SeparationConfig, separation_of_paint
 from napari_osvos.intensity import IntensityScale, movie_intensity
 from napari_osvos.labelling import LabelMeaning
 from napari_osvos.losses import class_probabilities, segmentation_loss, threshold_shift
-from napari_osvos.memory import Shortage
+from napari_osvos.memory import OUT_OF_MEMORY, Shortage, is_out_of_memory
 from napari_osvos.network import OSVOSNet
 from napari_osvos.optimiser import Muon
 from napari_osvos.output_fitting import fitting_meaning, look_back
 from napari_osvos.painted_plane import PaintedPlane, check_contrast, painted_planes
 from napari_osvos.parent import ParentNetwork
-from napari_osvos.provenance import frames_learned_from, movie_named
+from napari_osvos.provenance import frames_learned_from, looks, movie_named
 from napari_osvos.published import published_loss, published_optimiser, whole_frame
 from napari_osvos.sampling import KNOWN, Batch, Source, draw_batch
 from napari_osvos.segmenter import Segmenter
@@ -228,7 +228,8 @@ class FineTuner:
 
     def _with_heads(self, task: Task, values: tuple[int, ...]) -> OSVOSNet:
         """Return a copy of the network to start from, with a head for everything that is to be learned."""
-        net = copy.deepcopy(self.start.net)
+        edges = self.config.edges
+        net = copy.deepcopy(self.start.net) if edges == "auto" else self.start.net.with_edges(edges)
         others = [head for head in net.config.heads if not head.startswith("foreground") and head != "distance"]
         if self.config.learns_contours and "contour" not in others:
             others.append("contour")
@@ -296,7 +297,7 @@ class FineTuner:
             parameter.requires_grad_(True)
         rate = config.learning_rate * (REFINING if isinstance(self.start, Segmenter) else 1.0)
         optimiser = Muon(parameters, rate, config.weight_decay)
-        batches = Batches(config.crops, self.device, self.shortage, lambda: self._to_cpu(optimiser))
+        batches = Batches(config.crops, self.device, self.shortage, lambda: self._to_cpu(optimiser, [*sources, *first]))
         yield from batches.updates(
             lambda done, spent: training_steps(
                 net,
@@ -313,30 +314,42 @@ class FineTuner:
             )
         )
 
-    def _to_cpu(self, optimiser: Muon | torch.optim.Optimizer) -> None:
-        """Go on with the CPU."""
+    def _to_cpu(self, optimiser: Muon | torch.optim.Optimizer, sources: Sequence[Source] = ()) -> None:
+        """Go on with the CPU, where crops are made from then on, too."""
         assert self.net is not None
         assert self._average is not None
         self.device = torch.device("cpu")
         self.net.to(self.device)
         self._average.average = {name: value.to(self.device) for name, value in self._average.average.items()}
         optimiser.load_state_dict(optimiser.state_dict())
+        for source in sources:
+            source.to(self.device)
 
     def _sources(
         self, frames: Sequence[PaintedPlane], known: Sequence[np.ndarray], intensity: IntensityScale
     ) -> list[Source]:
         values, deep = self.meaning.values, self._learns_distance(self.meaning.task)
-        where = crops_on(self.device)
-        return [
-            Source(f.image, f.labels, k, intensity, self.zoom, f.weight, classes=values, distance=deep, device=where)
+        sources = [
+            Source(f.image, f.labels, k, intensity, self.zoom, f.weight, classes=values, distance=deep)
             for f, k in zip(frames, known, strict=True)
         ]
+        try:
+            for source in sources:
+                source.to(crops_on(self.device))
+        except OUT_OF_MEMORY as error:
+            if not is_out_of_memory(error):
+                raise
+            for source in sources:  # crops of one batch come from one device
+                source.to(torch.device("cpu"))
+            self.shortage.say("images", "Memory ran short: crops of the annotated frames are cut on the CPU.")
+        return sources
 
     @torch.no_grad()
     def _foreground(self, x: Tensor) -> Tensor:
         net = self.net
         assert net is not None
-        logits = net(x.to(self.device))[:, list(net.config.foreground)].float()
+        with without_cache(self.device.type):  # the pass with gradients comes right after this one
+            logits = net(x.to(self.device))[:, list(net.config.foreground)].float()
         return class_probabilities(logits).sum(1, keepdim=True)
 
     def _published_steps(
@@ -349,13 +362,17 @@ class FineTuner:
             Source(clip.plane(p), annotations.labels(p), annotations.known(p), intensity, 1.0)
             for p in annotations.planes
         ]
-        varied = config.passes > 1
         optimiser = published_optimiser(net)
         batches = Batches(1, self.device, self.shortage, lambda: self._to_cpu(optimiser))
+
+        def loss() -> Callable[[int, float], Tensor]:
+            frames = [whole_frame(source, self.device) for source in planes]
+            return published_loss(net, frames, config.seed, varied=config.passes > 1, reduction=config.reduction)
+
         yield from batches.updates(
             lambda done, spent: training_steps(
                 net,
-                published_loss(net, [whole_frame(source, self.device) for source in planes], config.seed, varied),
+                loss(),
                 optimiser,
                 config.planned_steps(),
                 first_step=done,
@@ -381,6 +398,7 @@ class FineTuner:
             "fine_tune": self.config.to_dict(),
             "augment": self.augment.to_dict(),
             "movie": movie_named(clip),
+            "looks": looks(clip),
             "annotated_frames": [clip.frame_numbers[t] for t in annotations.frames],
             "learned_frames": [clip.frame_numbers[t] for t in sorted(learned)],
             "device": str(self.device),

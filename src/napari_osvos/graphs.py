@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+
+from napari_osvos.device import without_cache
 
 WARM_UP = 3
 """Plain calls before a recording: libraries choose their kernels in them."""
@@ -65,7 +66,7 @@ class GraphedLoss:
                 self._shapes = shapes
             self._calls += 1
             if self._graph is not None and shapes == self._shapes:
-                with _without_cache():
+                with without_cache("cuda"):
                     return self._graph(*batch.values())
         return self._loss(self._net(batch["x"]), batch)
 
@@ -74,19 +75,13 @@ class GraphedLoss:
         whole = _Whole(self._net, self._loss, tuple(batch))
         samples = tuple(part.clone() for part in batch.values())
         try:
-            with _without_cache():
+            with torch.cuda.device_of(batch["x"]), without_cache("cuda"):  # it records what its own stream gets
                 recorded = torch.cuda.make_graphed_callables(whole, samples, allow_unused_input=True)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:  # an operation that cannot be recorded, or another thread that uses the GPU meanwhile
             return
         self._graph = cast(Callable[..., Tensor], recorded)
-
-
-def _without_cache() -> AbstractContextManager[object]:
-    """Return autocast as it is, but that weights are converted anew each time: in a graph, whenever it is launched."""
-    on, dtype = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
-    return torch.autocast("cuda", dtype=dtype, enabled=on, cache_enabled=False)
 
 
 class _Whole(nn.Module):

@@ -37,8 +37,8 @@ def found_in_vain(
         Connected regions of `PROBABILITY` or more that touch no paint, lie where it is known that none is, and are at
         least 0.3 times as large as the median painted object; and painted objects.
     """
-    sizes = np.bincount(labels.ravel())[1:]
-    sizes = sizes[sizes > 0]
+    ids, sizes = np.unique(labels, return_counts=True)
+    sizes = sizes[ids > 0]
     if not len(sizes):
         return 0, 0
     regions, n = ndimage.label(probability >= PROBABILITY)

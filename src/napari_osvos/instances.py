@@ -111,8 +111,9 @@ def landscape(
         Weights and smoothing.
     """
     if mask.all():
-        return np.ones(mask.shape, np.float32)  # no border is in sight
-    height = (ndimage.distance_transform_edt(mask) / max(radius, 1.0)).astype(np.float32)
+        height = np.ones(mask.shape, np.float32)  # no background is in sight to be far from
+    else:
+        height = (ndimage.distance_transform_edt(mask) / max(radius, 1.0)).astype(np.float32)
     if distance is not None and config.learned:
         height = (1 - config.learned) * height + config.learned * distance
     if contour is not None and config.contour:
@@ -335,7 +336,7 @@ def choose_separation(
     scores = np.zeros(len(candidates))
     for (foreground, contour, distance), truth, known in frames:
         assert foreground is not None
-        mask = foreground >= threshold
+        mask, truth = foreground >= threshold, _renumbered(truth)
         flooded: dict[float, Basins] = {}
         for i, config in enumerate(candidates):
             if config.learned not in flooded:

@@ -261,7 +261,7 @@ class Shortage:
         if not is_out_of_memory(error):
             raise error
         if planes > 1:
-            self.batch = min(self.batch or planes, planes) // 2
+            self.batch = max(1, min(self.batch or planes, planes // 2))
             self.say("planes", f"{_place(device)} ran short of memory: going on with fewer frames at once.")
             return True
         if tile // 2 < SMALLEST_TILE:

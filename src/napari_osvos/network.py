@@ -274,6 +274,19 @@ class OSVOSNet(nn.Module):
         modules = [*self.lateral, *self.side_prep, *self.fuse]
         return [p for module in modules for p in module.parameters()]
 
+    def with_edges(self, edges: str) -> Self:
+        """Return a copy with the same weights and other `NetworkConfig.edges`.
+
+        Raises
+        ------
+        ValueError
+            If the topology does not have them.
+        """
+        net = type(self)(self.config.replace(edges=edges), self.batch_norm, len(self.score_dsn) > 0)
+        net = net.to(next(self.parameters())).to(memory_format=torch.channels_last)  # its device and dtype
+        net.load_state_dict(self.state_dict())
+        return net
+
     def with_heads(self, heads: Sequence[str]) -> Self:
         """Return a copy with other heads on the same trunk and side outputs.
 

@@ -119,7 +119,8 @@ class ParentTraining:
     def _loss_of_frame(self, rng: np.random.Generator, deep_weight: float) -> Tensor:
         weights = np.array([source.weight for source in self.sources])
         source = opened(self.sources[int(rng.choice(len(weights), p=weights / weights.sum()))])
-        return published_parent_loss(self.net, varied_frame(whole_frame(source, self.device), rng), deep_weight)
+        frame = varied_frame(whole_frame(source, self.device), rng)
+        return published_parent_loss(self.net, frame, deep_weight, self.config.reduction)
 
     def _loss_of_crops(self, rng: np.random.Generator, deep_weight: float) -> Tensor:
         config, net = self.config, self.net

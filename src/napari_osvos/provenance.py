@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from napari_osvos.clip import Clip
+from napari_osvos.clip import UNNAMED, Clip
 
 
 def movie_named(clip: Clip) -> str:
@@ -21,6 +21,8 @@ def movie_named(clip: Clip) -> str:
 def is_of_movie(provenance: Mapping[str, Any], clip: Clip) -> bool:
     """Whether a segmenter was fine-tuned on this movie: both names are the same, or are paths of the same place.
 
+    Arrays without a name look alike: in shape, and in percentiles of their intensities.
+
     Parameters
     ----------
     provenance : mapping
@@ -30,7 +32,16 @@ def is_of_movie(provenance: Mapping[str, Any], clip: Clip) -> bool:
     """
     # Older segmenters have the path as it was typed, which is looked for from here.
     name = str(provenance.get("movie", ""))
+    if name == clip.name == UNNAMED:
+        return bool(provenance.get("looks") in (None, looks(clip)))
     return bool(name) and (name == clip.name or Path(name).resolve() == Path(clip.name).resolve())
+
+
+def looks(clip: Clip) -> list[Any] | None:
+    """Return what tells a movie without a name from others: its shape and some percentiles; None if it has one."""
+    if clip.name != UNNAMED:
+        return None
+    return [clip.dtype.str, *clip.labels_shape, *clip.percentiles((1, 50, 99)).ravel().tolist()]
 
 
 def frames_learned_from(provenance: Mapping[str, Any], clip: Clip) -> tuple[int, ...]:

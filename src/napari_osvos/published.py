@@ -26,7 +26,7 @@ PIXELS = 480 * 854
 SUMMED_RATE = 1e-8
 """The published learning rate, of a loss that is a sum over pixels."""
 LEARNING_RATE = SUMMED_RATE * PIXELS
-"""The same for a mean over a frame of DAVIS."""
+"""The same for a mean over a frame of DAVIS, or for a sum over this number of pixels."""
 MOMENTUM, WEIGHT_DECAY = 0.9, 2e-4
 # What frames are turned and zoomed by, at most.
 ROTATION, SMALLEST, LARGEST = 30.0, 0.75, 1.25
@@ -34,7 +34,7 @@ ROTATION, SMALLEST, LARGEST = 30.0, 0.75, 1.25
 NEW_WEIGHTS = 1e-3
 
 
-def published_optimiser(net: OSVOSNet, pixels: int = PIXELS) -> torch.optim.Optimizer:
+def published_optimiser(net: OSVOSNet) -> torch.optim.Optimizer:
     """Return SGD with the published groups.
 
     Biases have twice the rate and no decay; scores of side outputs a tenth of the rate, the fuse a hundredth.
@@ -43,20 +43,16 @@ def published_optimiser(net: OSVOSNet, pixels: int = PIXELS) -> torch.optim.Opti
     ----------
     net : OSVOSNet
         All of its weights are trained.
-    pixels : int
-        The published loss is a sum over pixels, ours a mean. With those of the frame at hand both do the same; with
-        those of a frame of DAVIS, the default, the size of the frame has no say.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
         rate = {"fuse": 0.01, "score_dsn": 0.1}.get(name.split(".")[0], 1.0)
         bias = parameter.ndim == 1
-        # Beside the gradient of a sum the published decay is as many times weaker as there are pixels.
-        decay = 0.0 if bias else WEIGHT_DECAY / pixels
+        # The published decay is beside the gradient of a sum, not of one that was divided by the pixels.
+        decay = 0.0 if bias else WEIGHT_DECAY / PIXELS
         groups.setdefault((rate * (2 if bias else 1), decay), []).append(parameter)
-    rate = SUMMED_RATE * pixels
     return torch.optim.SGD(
-        [{"params": p, "lr": rate * k, "weight_decay": decay} for (k, decay), p in groups.items()],
+        [{"params": p, "lr": LEARNING_RATE * k, "weight_decay": decay} for (k, decay), p in groups.items()],
         momentum=MOMENTUM,
     )
 
@@ -94,7 +90,7 @@ def published_cross_entropy(logits: Tensor, mask: Tensor, known: Tensor, share: 
 
 
 def published_loss(
-    net: OSVOSNet, frames: Sequence[Batch], seed: int, varied: bool = False
+    net: OSVOSNet, frames: Sequence[Batch], seed: int, varied: bool = False, reduction: str = "mean"
 ) -> Callable[[int, float], Tensor]:
     """Return the loss of a pass of fine-tuning, which takes its number and sees one frame.
 
@@ -112,6 +108,9 @@ def published_loss(
         Whether each is varied by `varied_frame`, as in the authors' code for 2000 x 5 passes. Otherwise it is seen at
         each of `PUBLISHED_SCALES`, as it is and mirrored, as in their code for 500 updates; a reduced frame then counts
         less, by its number of pixels.
+    reduction : str
+        Over the pixels of a frame. ``mean``: its size has no say; ``sum``, as in their code: a frame counts by its
+        number of known pixels. On a frame of DAVIS at full size both are the same.
     """
     complete = [bool(frame.known.all()) for frame in frames]
     views = list(itertools.product((False, True), range(len(frames)), PUBLISHED_SCALES))
@@ -121,18 +120,25 @@ def published_loss(
         turn, place = divmod(number, count)
         which = int(np.random.default_rng([seed, turn]).permutation(count)[place])
         if varied:
-            frame, weight = varied_frame(frames[which], np.random.default_rng([seed, turn, place])), 1.0
+            frame = varied_frame(frames[which], np.random.default_rng([seed, turn, place]))
             x, mask, known = frame.x, frame.mask, frame.known
+            whole = known.numel()
         else:
             mirror, n, scale = views[which]
             x, mask, known = _reduced(frames[n], scale, complete[n])
-            weight = known.numel() / frames[n].known.numel()
+            whole = frames[n].known.numel()
             if mirror:
                 x, mask, known = (torch.flip(part, (-1,)) for part in (x, mask, known))
         foreground = net(x)[:, net.config.heads.index("foreground")].float()
+        weight = _weight(known) if reduction == "sum" else known.numel() / whole
         return published_cross_entropy(foreground, mask, known, _share(mask, known)) * weight
 
     return loss_of_pass
+
+
+def _weight(known: Tensor) -> Tensor:
+    """Return what makes the mean over the known pixels a sum, in units of a frame of DAVIS, as the rate is."""
+    return known.sum() / PIXELS
 
 
 def _share(mask: Tensor, known: Tensor) -> Tensor:
@@ -155,7 +161,7 @@ def _reduced(frame: Batch, scale: float, complete: bool) -> tuple[Tensor, Tensor
     return x, ((mask >= 0.5 * known) & (known > 0)).to(x.dtype), (known > 0).to(x.dtype)
 
 
-def published_parent_loss(net: OSVOSNet, frame: Batch, deep_weight: float) -> Tensor:
+def published_parent_loss(net: OSVOSNet, frame: Batch, deep_weight: float, reduction: str = "mean") -> Tensor:
     """Return the loss of a pass of a parent: of the fuse, and of each side output by itself.
 
     Parameters
@@ -166,6 +172,8 @@ def published_parent_loss(net: OSVOSNet, frame: Batch, deep_weight: float) -> Te
         A batch of one.
     deep_weight : float
         Of each side output's loss; the paper has 1 at first, then 0.
+    reduction : str
+        As for `published_loss`.
     """
     height, width = frame.x.shape[-2:]
     x = net.pad(frame.x)
@@ -179,7 +187,8 @@ def published_parent_loss(net: OSVOSNet, frame: Batch, deep_weight: float) -> Te
     losses = [
         published_cross_entropy(one[:, head, :height, :width].float(), frame.mask, frame.known, share) for one in logits
     ]
-    return losses[0] + deep_weight * torch.stack(losses[1:]).sum() if losses[1:] else losses[0]
+    loss = losses[0] + deep_weight * torch.stack(losses[1:]).sum() if losses[1:] else losses[0]
+    return loss * _weight(frame.known) if reduction == "sum" else loss
 
 
 def varied_frame(frame: Batch, rng: np.random.Generator) -> Batch:

@@ -115,8 +115,6 @@ class Source:
         Labels that are to be told apart from each other; fewer than two make all labels one class.
     distance : bool
         Whether the network learns how deep in its object a pixel lies.
-    device : torch.device, optional
-        Where crops are made, the CPU by default; an image of more than `NORMALISED_AT_ONCE` pixels stays there.
 
     Attributes
     ----------
@@ -134,7 +132,6 @@ class Source:
         weight: float = 1.0,
         classes: tuple[int, ...] = (),
         distance: bool = False,
-        device: torch.device | None = None,
     ) -> None:
         mask = labels > 0
         contour = inner_boundary(labels)
@@ -156,11 +153,13 @@ class Source:
         inside = (self.targets[MASK] > 0) & (self.targets[KNOWN] > 0)
         self._places = [self._coordinates(where) for where in (inside, edge, self.targets[KNOWN] > 0)]
         self._places.append(self._places[ANYWHERE])  # no error is known yet
-        if mask.size <= NORMALISED_AT_ONCE:
-            if not self._normalised:
-                self.image, self._normalised = intensity.normalise(self.image)[: 1 if self.grey else 3], True
-            if device is not None:
-                self.image, self.targets = to_device(self.image, device), to_device(self.targets, device)
+        if mask.size <= NORMALISED_AT_ONCE and not self._normalised:
+            self.image, self._normalised = intensity.normalise(self.image)[: 1 if self.grey else 3], True
+
+    def to(self, device: torch.device) -> None:
+        """Have crops made on a device; those of an image of more than `NORMALISED_AT_ONCE` pixels are on the CPU."""
+        if self.targets[0].numel() <= NORMALISED_AT_ONCE:
+            self.image, self.targets = to_device(self.image, device), to_device(self.targets, device)
 
     def _reduce(self, factor: float) -> None:
         # Prediction resamples what the network would see, not raw intensities: so does this.
