@@ -135,6 +135,7 @@ def test_a_wrong_list_is_refused(toy: ToyFiles, text: str, sentence: str) -> Non
         ("skip_frames = [1.5]", "a list of whole numbers"),
         ("border = 'wide'", "a whole number"),
         ("border = 2.7", "a whole number"),
+        ("void_label = 'grey'", "a whole number"),
         ("group = 3", "a text"),
         ("optional = 'no'", "true or false"),
     ],
@@ -336,6 +337,26 @@ def test_rows_that_are_about_to_be_replaced_are_told_first(toy: ToyFiles, capsys
         f"1 of the rows in {table} will be replaced, the first of them movie, nearest-mask, 1 frame"
     )
     assert [row["border"] for row in read_table(table)] == ["2"]
+
+
+def test_what_is_void_in_the_truth_is_neither_painted_nor_scored(toy: ToyFiles) -> None:
+    truth = tifffile.imread(toy.truth)
+    truth[:, :6, 40:] = 255
+    truth[1] = np.where(truth[1] == 1, 0, truth[1])  # nothing but void: to be scored, not to be painted
+    write_labels(toy.folder / "void.tif", truth)
+    truth[truth == 255] = 0
+    write_labels(toy.folder / "plain.tif", truth)
+    scores = []
+    for name, void in (("plain", None), ("void", 255)):
+        movie = BenchmarkMovie(name, toy.movie, toy.folder / f"{name}.tif", void_label=void)
+        cells = plan([movie], methods=["nearest-mask"], counts=[1, 2], pictures=str(toy.folder / "pictures"))
+        list(run(cells, toy.folder / f"{name}.csv"))
+        rows = read_table(toy.folder / f"{name}.csv")
+        scores.append([(row["annotated_frames"], row["J_frames"], row["F"]) for row in rows])
+    assert scores[0] == scores[1]
+    assert len(list((toy.folder / "pictures").iterdir())) == 4
+    with pytest.raises(ValueError, match="void label of the benchmark movie 'x' is 0; it must be 1 or more"):
+        BenchmarkMovie("x", toy.movie, toy.truth, void_label=0)
 
 
 def test_groups_are_those_of_the_list_even_in_finished_rows(toy: ToyFiles) -> None:

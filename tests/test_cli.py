@@ -146,6 +146,8 @@ def test_evaluate_prints_what_can_be_counted_by_hand(
     words = ["evaluate", str(tmp_path / "found.tif"), str(tmp_path / "truth.tif"), "--skip-frames", "0", "--per-frame"]
     assert main(words) == 0
     assert "| J | 0.846 |" in capsys.readouterr().out  # (9 / 13 + 1) / 2
+    assert main([*words, "--void-label", "2"]) == 0
+    assert "| J | 1.000 |" in capsys.readouterr().out
 
 
 def test_partial_paint_needs_some_background(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,6 +63,20 @@ def test_a_border_is_left_out(truth):
     assert scores.border == 2
 
 
+def test_void_pixels_count_for_neither(truth):
+    unclear = truth.copy()
+    unclear[:, :, 20:] = 255
+    found = truth.copy()
+    found[:, 2:5, 20:] = 7  # an object found where nobody can say
+    assert evaluate(found, unclear).j_mean < 0.3
+    scores = evaluate(found, unclear, void_label=255, instances=True, tracks=True)
+    assert scores.j == scores.f == scores.f_2px == (1, 1, 1, 1)
+    assert (scores.instances.at_50.f1, scores.instances.seg) == (1, 1)
+    assert scores.tracks.tra == 1
+    masks = Labels(np.where(unclear == 3, 0, unclear).astype(np.uint8), masks_255=True)
+    assert evaluate(np.zeros_like(truth), masks, void_label=255).j == (1, 1, 1, 1)  # nothing but void
+
+
 def test_sparse_truth_is_matched_by_its_numbers(truth):
     sparse = Labels(truth[[1, 3]], frame_numbers=[1, 3])
     assert evaluate(truth, sparse).frames == (1, 3)

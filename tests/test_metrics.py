@@ -113,6 +113,16 @@ def test_contour_accuracy_leaves_void_boundaries_out(square):
     assert contour_accuracy(both, square, void, tolerance=0) == 1
 
 
+def test_what_is_void_is_background_before_boundaries_are_taken(square):
+    void = np.zeros(square.shape, bool)
+    void[:, -2:] = True
+    reaching = square.copy()
+    reaching[void] = 1  # void in the truth, and found: for neither
+    assert contour_accuracy(reaching, square, void, tolerance=0) == 1
+    assert contour_accuracy(square, reaching, void, tolerance=0) == 1
+    assert contour_accuracy(square & ~void, void, void) == 0
+
+
 def test_slices_of_a_stack_have_boundaries_of_their_own(square):
     nothing = np.zeros_like(square)
     found, wanted = np.stack([square, nothing]), np.stack([square, square])  # P = 12/12, R = 12/24

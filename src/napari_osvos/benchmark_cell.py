@@ -55,6 +55,8 @@ class Cell:
         Numbers of frames that are neither annotated nor scored.
     instances, tracks
         Whether objects are to be told apart, and followed; see `benchmark_movies.BenchmarkMovie`.
+    void_label
+        Label of the pixels of the truth that do not count.
     group
         Movies of one group count as one in the mean over movies; empty for a group of its own.
     timed_by
@@ -79,6 +81,7 @@ class Cell:
     skip_frames: tuple[int, ...] = ()
     instances: bool = False
     tracks: bool = False
+    void_label: int | None = None
     group: str = ""
     timed_by: str = ""
     seconds: float | None = None
@@ -117,7 +120,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     score, ``F1_50``, ``F1_75`` and ``SEG`` of the scored frames, ``DET`` and ``TRA`` of all predicted frames.
     """
     from napari_osvos.annotations import Annotations
-    from napari_osvos.evaluation import evaluate
+    from napari_osvos.evaluation import both_frames, evaluate
     from napari_osvos.io import read_clip, read_labels
     from napari_osvos.labels import Labels, frame_positions
 
@@ -125,10 +128,15 @@ def measure(cell: Cell) -> dict[str, Any]:
     clip, truth = timed_clip(read_clip(cell.clip), watch), read_labels(cell.truth)
     place = {truth.frame_numbers[i]: t for i, t in frame_positions(truth, clip).items()}  # frame number -> position
     place = {number: t for number, t in place.items() if number not in cell.skip_frames}
-    annotated = spread([number for number in place if truth.frame(number).any()], cell.n_annotated)
+    at = {number: i for i, number in enumerate(truth.frame_numbers)}
+
+    def holds_objects(number: int) -> bool:
+        return bool(both_frames(truth, truth, (at[number], at[number]), cell.void_label)[1].any())
+
+    annotated = spread(list(filter(holds_objects, place)), cell.n_annotated)
     scored = [number for number in place if number not in annotated]
     wanted = list(place) if cell.instances else scored
-    annotations = Annotations.from_labels(truth, frames=annotated).aligned_to(clip)
+    annotations = Annotations.from_labels(truth, frames=annotated, void_label=cell.void_label).aligned_to(clip)
     method, device = make_method(cell)
     with watch.part(ADAPT):
         method.fit(clip, annotations)
@@ -153,12 +161,14 @@ def measure(cell: Cell) -> dict[str, Any]:
         instances=cell.instances,
         tracks=cell.instances,
         lineage=lineage,
+        void_label=cell.void_label,
     )
     if cell.pictures:
         from napari_osvos.benchmark_pictures import draw_worst, picture_name
 
         path = Path(cell.pictures) / picture_name(cell)
-        draw_worst(path, clip, place, labels, truth, annotated, scores, f"{cell.movie}, {cell.method}")
+        title = f"{cell.movie}, {cell.method}"
+        draw_worst(path, clip, place, labels, truth, annotated, scores, title, cell.void_label)
     learned = _provenance(method)
     return {
         "J": scores.j_mean,

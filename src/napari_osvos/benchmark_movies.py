@@ -31,6 +31,8 @@ class BenchmarkMovie:
         Whether each label of the truth is one of many objects that look alike: they are to be told apart.
     tracks
         Whether the labels of the truth name the same object in every frame: objects are to be followed.
+    void_label
+        Label of the pixels of the truth that do not count, neither painted nor scored.
     group
         Movies of one group, such as the sequences of one data set, count as one in the mean over movies. Empty for a
         group of its own.
@@ -43,6 +45,7 @@ class BenchmarkMovie:
     skip_frames: tuple[int, ...] = ()
     instances: bool = False
     tracks: bool = False
+    void_label: int | None = None
     group: str = ""
 
     def __post_init__(self) -> None:
@@ -51,6 +54,10 @@ class BenchmarkMovie:
                 raise FileNotFoundError(f"The benchmark movie {self.name!r} names {path}, which does not exist.")
         if self.border < 0:
             raise ValueError(f"The border of the benchmark movie {self.name!r} is {self.border}; it must be 0 or more.")
+        if self.void_label is not None and self.void_label < 1:
+            raise ValueError(
+                f"The void label of the benchmark movie {self.name!r} is {self.void_label}; it must be 1 or more."
+            )
         if self.tracks and not self.instances:
             raise ValueError(f"The benchmark movie {self.name!r} has tracks but no instances; it needs both.")
 
@@ -71,7 +78,11 @@ def split_pair(pair: str) -> tuple[Path, Path]:
 
 
 def read_pairs(
-    pairs: Sequence[str], border: int = 0, instances: bool = False, tracks: bool = False
+    pairs: Sequence[str],
+    border: int = 0,
+    instances: bool = False,
+    tracks: bool = False,
+    void_label: int | None = None,
 ) -> list[BenchmarkMovie]:
     """Read each ``MOVIE:TRUTH``; tracks go with instances.
 
@@ -89,7 +100,7 @@ def read_pairs(
     places = [Path(os.path.abspath(movie)) for movie, _ in paths]  # of a link its own name, whatever it leads to
     names = told_apart([[*place.parent.parts[1:], place.stem] for place in places])
     return [
-        BenchmarkMovie(name, movie, truth, border, instances=instances or tracks, tracks=tracks)
+        BenchmarkMovie(name, movie, truth, border, instances=instances or tracks, tracks=tracks, void_label=void_label)
         for name, (movie, truth) in zip(names, paths, strict=True)
     ]
 
@@ -137,7 +148,7 @@ def _is_switch(value: Any) -> bool:
 _NEEDED = ("name", "movie", "truth")
 _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys((*_NEEDED, "group"), (_is_text, "a text")),
-    "border": (_is_whole, "a whole number"),
+    **dict.fromkeys(("border", "void_label"), (_is_whole, "a whole number")),
     "skip_frames": (_are_whole, "a list of whole numbers"),
     **dict.fromkeys(("instances", "tracks", "optional"), (_is_switch, "true or false")),
 }
@@ -151,8 +162,8 @@ def read_movies(path: str | Path, root: str | Path | None = None) -> list[Benchm
     ----------
     path
         Has a table ``[[movie]]`` for each movie, with ``name``, ``movie``, ``truth`` and, if wanted, ``border`` (px),
-        ``skip_frames``, ``group``, ``instances`` and ``tracks`` (true or false, see `BenchmarkMovie`) and ``optional``
-        (true: left out where its files are missing).
+        ``void_label``, ``skip_frames``, ``group``, ``instances`` and ``tracks`` (true or false, see `BenchmarkMovie`)
+        and ``optional`` (true: left out where its files are missing).
     root
         Folder that the paths in the file start from; by default the folder of the file.
 
@@ -177,7 +188,7 @@ def read_movies(path: str | Path, root: str | Path | None = None) -> list[Benchm
         frames, truth = base / table["movie"], base / table["truth"]
         if table.get("optional") and not (frames.exists() and truth.exists()):
             continue
-        facts = {key: table[key] for key in ("border", "group", "instances", "tracks") if key in table}
+        facts = {key: table[key] for key in ("border", "group", "instances", "tracks", "void_label") if key in table}
         skipped = tuple(table.get("skip_frames", ()))
         movies.append(BenchmarkMovie(table["name"], frames, truth, skip_frames=skipped, **facts))
     check_names(movies, str(path))

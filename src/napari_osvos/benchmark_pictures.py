@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_osvos.benchmark_table import parent_name
+from napari_osvos.evaluation import both_frames
 from napari_osvos.overlay import Panel, Strip, as_picture, error_map, save_strips
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def draw_worst(
     annotated: Sequence[int],
     scores: Scores,
     title: str,
+    void_label: int | None = None,
 ) -> None:
     """Draw the first annotated frame, the frames of lowest J with the outlines of labels and truth, and their errors.
 
@@ -57,6 +59,8 @@ def draw_worst(
         Of the others.
     title
         Headline.
+    void_label
+        Of pixels of the truth that do not count.
     """
     ranges = clip.intensity_range()
     worst = sorted(zip(scores.j, scores.frames, strict=True))[:N_WORST]
@@ -65,12 +69,14 @@ def draw_worst(
         picture = as_picture(clip.plane(place[number] * clip.depth + z), ranges)
         return Panel(picture, found, real, words, painted=real is None)
 
-    first = truth.frame(annotated[0]) > 0
+    at = truth.frame_numbers.index(annotated[0])
+    first = both_frames(truth, truth, (at, at), void_label)[1] > 0
     z = _busiest(first)
     shown = [panel(annotated[0], _slice(first, z), z, None, f"frame {annotated[0]}, painted")]
     errors = []
     for j, number in worst:
-        found, real = labels.frame(number) > 0, truth.frame(number) > 0
+        places = labels.frame_numbers.index(number), truth.frame_numbers.index(number)
+        found, real = (frame > 0 for frame in both_frames(labels, truth, places, void_label))
         z = _busiest(found != real)
         shown.append(panel(number, _slice(found, z), z, _slice(real, z), f"frame {number}, J {j:.3f}"))
         errors.append(Panel(error_map(shown[-1].picture, _slice(found, z), _slice(real, z)), title=f"frame {number}"))

@@ -86,6 +86,7 @@ def plan(
             "skip_frames": movie.skip_frames,
             "instances": movie.instances,
             "tracks": movie.tracks,
+            "void_label": movie.void_label,
             "group": movie.group,
         }
         for n in counts:
@@ -172,8 +173,9 @@ def lacks_seconds(cell: Cell) -> str:
 def fingerprint(cell: Cell) -> str:
     """Return 12 hexadecimal digits that change when a finished cell no longer holds.
 
-    That is when the weights of the parent, the program's version, border, skipped frames, device or paths change, when
-    objects or tracks are scored that were not before, or when the cell that lends its seconds no longer holds.
+    That is when the weights of the parent, the program's version, border, void label, skipped frames, device or paths
+    change, when objects or tracks are scored that were not before, or when the cell that lends its seconds no longer
+    holds.
     """
     digest = hashlib.sha256()
     digest.update(
@@ -183,6 +185,8 @@ def fingerprint(cell: Cell) -> str:
     )
     if cell.instances:  # cells without are those of tables that knew none
         digest.update(f"instances, tracks {cell.tracks}".encode())
+    if cell.void_label is not None:
+        digest.update(f"void {cell.void_label}".encode())
     lender = timer(cell)
     if lender is not None:
         digest.update(f"seconds of {fingerprint(lender)}".encode())

@@ -6,6 +6,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from napari_osvos.instance_scores import FrameMatches, InstanceScores, ObjectOverlap, instance_scores, object_overlap
 from napari_osvos.labels import Labels, frame_positions, spell
 from napari_osvos.lineage import Lineage
@@ -121,6 +124,7 @@ def evaluate(
     instances: bool | None = None,
     tracks: bool | TrackTruth = False,
     lineage: Lineage | None = None,
+    void_label: int | None = None,
 ) -> Scores:
     """Score labels of a movie against its truth: its foreground (labels above 0), its objects and their tracks.
 
@@ -149,6 +153,8 @@ def evaluate(
         their own truth.
     lineage : Lineage, optional
         Who came from whom in `labels`, in its frame numbers. Without one, each label is a track of its own.
+    void_label : int, optional
+        The label of pixels of `truth` that do not count, such as 255 in DAVIS 2017; objects are cut by them.
 
     Returns
     -------
@@ -184,7 +190,7 @@ def evaluate(
     j, f, f_2px = [], [], []
     objects: list[FrameMatches] = []
     for place_found, place_wanted in scored.values():
-        frame, true_frame = found.at(place_found), wanted.at(place_wanted)
+        frame, true_frame = both_frames(found, wanted, (place_found, place_wanted), void_label)
         mask, true_mask = frame[inside] > 0, true_frame[inside] > 0
         j.append(region_similarity(mask, true_mask))
         f.append(contour_accuracy(mask, true_mask, tolerance=tolerance))
@@ -194,6 +200,7 @@ def evaluate(
     if instances is None:
         several = any(o.n_found > 1 for o in objects) and any(o.n_wanted > 1 for o in objects)
         instances = several or tracks is True
+    void_of_tracks = void_label if tracks is True else None  # tracks with a truth of their own are not asked for it
     if tracks is True:
         tracks = TrackTruth(wanted)
     return Scores(
@@ -205,8 +212,20 @@ def evaluate(
         border=border,
         skipped=tuple(number for number in pairs if number in skip_frames),
         instances=instance_scores(list(scored), objects) if instances else None,
-        tracks=_score_tracks(found, tracks, border, lineage) if tracks and instances else None,
+        tracks=_score_tracks(found, tracks, border, lineage, void_of_tracks) if tracks and instances else None,
     )
+
+
+def both_frames(
+    labels: Labels, truth: Labels, places: tuple[int, int], void_label: int | None = None
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return a frame of labels and of truth, at positions in them, with what is void in the truth as background."""
+    # where 255 is void, a frame of 0 and 255 is no binary mask
+    frame, true_frame = labels.at(places[0]), truth.at(places[1], masks_255=False if void_label == 255 else None)
+    if void_label is None:
+        return frame, true_frame
+    void = true_frame == void_label
+    return np.where(void, 0, frame), np.where(void, 0, true_frame)
 
 
 def frames_to_score(
@@ -245,9 +264,11 @@ def frames_to_score(
     return scored
 
 
-def _score_tracks(found: Labels, truth: TrackTruth, border: int, lineage: Lineage | None) -> TrackingScores:
+def _score_tracks(
+    found: Labels, truth: TrackTruth, border: int, lineage: Lineage | None, void_label: int | None
+) -> TrackingScores:
     wanted = _as_labels(truth.labels, "The truth of the tracks", None)
-    overlaps = _overlaps(found, wanted, _pairs(found, wanted), border, (lineage, truth.lineage))
+    overlaps = _overlaps(found, wanted, _pairs(found, wanted), border, (lineage, truth.lineage), void_label)
     return tracking_scores(overlaps, lineage=lineage, truth_lineage=truth.lineage)
 
 
@@ -257,10 +278,11 @@ def _overlaps(
     pairs: Mapping[int, tuple[int, int]],
     border: int,
     lineages: tuple[Lineage | None, Lineage | None],
+    void_label: int | None,
 ) -> Iterator[tuple[int, ObjectOverlap]]:
     """Objects of each frame beside those of its truth, frame by frame."""
     for number, places in pairs.items():
-        overlap = object_overlap(found.at(places[0]), wanted.at(places[1]), border=border)
+        overlap = object_overlap(*both_frames(found, wanted, places, void_label), border=border)
         sides = zip((found, wanted), places, (overlap.found, overlap.wanted), lineages, strict=True)
         for side, place, ids, lineage in sides:
             if lineage is not None:

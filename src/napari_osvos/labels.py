@@ -127,8 +127,10 @@ class Labels(Sequence[npt.NDArray[np.int32]]):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.stack(list(self)).astype(dtype or self.dtype, copy=False)
 
-    def at(self, position: int) -> npt.NDArray[np.int32]:
+    def at(self, position: int, *, masks_255: bool | None = None) -> npt.NDArray[np.int32]:
         """Read the frame at a position, 0 to T - 1: (Y, X) or (Z, Y, X) int32.
+
+        `masks_255` overrides the setting of the same name.
 
         Raises
         ------
@@ -140,8 +142,8 @@ class Labels(Sequence[npt.NDArray[np.int32]]):
         if not 0 <= position < self.n_frames:
             raise ValueError(f"{self.name} has no frame at position {position}; it has {self.n_frames} frames.")
         if not self._planes.has_depth:
-            return self.plane(position)
-        return np.stack([self.plane(position * self.depth + z) for z in range(self.depth)])
+            return self.plane(position, masks_255=masks_255)
+        return np.stack([self.plane(position * self.depth + z, masks_255=masks_255) for z in range(self.depth)])
 
     def frame(self, number: int) -> npt.NDArray[np.int32]:
         """Read the frame of a number: (Y, X) or (Z, Y, X) int32.

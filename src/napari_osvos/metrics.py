@@ -67,9 +67,7 @@ def region_similarity(mask: npt.ArrayLike, truth: npt.ArrayLike, void: npt.Array
     >>> region_similarity([[1, 1, 0]], [[0, 1, 1]])
     0.3333333333333333
     """
-    found, wanted, counted = _masks(mask, truth, void)
-    if counted is not None:
-        found, wanted = found & counted, wanted & counted
+    found, wanted = _masks(mask, truth, void)
     union = np.count_nonzero(found | wanted)
     return float(np.count_nonzero(found & wanted) / union) if union else 1.0
 
@@ -88,7 +86,8 @@ def contour_accuracy(
     mask, truth : array_like
         Bool, or labels of which all above 0 are foreground; (Y, X) or (Z, Y, X).
     void : array_like, optional
-        Bool of the same shape: boundary pixels therein count for neither.
+        Bool of the same shape: pixels that count for neither. They are background before boundaries are taken, as in
+        the benchmark's own code.
     tolerance : float, optional
         In pixels; by default `default_tolerance` of the frame.
 
@@ -107,23 +106,19 @@ def contour_accuracy(
     >>> contour_accuracy([[1, 1, 0, 0]], [[1, 0, 0, 0]], tolerance=1)
     1.0
     """
-    found, wanted, counted = _masks(mask, truth, void)
+    found, wanted = _masks(mask, truth, void)
     if tolerance is None:
         tolerance = default_tolerance(found.shape)
     if tolerance < 0:
         raise ValueError(f"The tolerance of a boundary is 0 pixels or more, not {tolerance}.")
     hits, counts = np.zeros(2, int), np.zeros(2, int)  # of the mask, of the truth
     for z in range(found.shape[0]):
-        outlines = [boundary(found[z]), boundary(wanted[z])]
-        if counted is not None:
-            outlines = [outline & counted[z] for outline in outlines]
-        points = [np.argwhere(outline) for outline in outlines]
+        points = [np.argwhere(boundary(side[z])) for side in (found, wanted)]
         counts += [len(points[0]), len(points[1])]
         if len(points[0]) and len(points[1]):
             hits += [_count_near(points[0], points[1], tolerance), _count_near(points[1], points[0], tolerance)]
     if not counts.any():
-        inside = slice(None) if counted is None else counted
-        return float(bool(found[inside].any()) == bool(wanted[inside].any()))
+        return float(bool(found.any()) == bool(wanted.any()))
     # 2PR / (P + R) with P = hits / counts of the mask and R = hits / counts of the truth
     if not hits.all():
         return 0.0
@@ -174,20 +169,20 @@ def statistics(values: Sequence[float]) -> Statistics:
     return Statistics(float(each.mean()), float((each > 0.5).mean()), float(decay))
 
 
-def _masks(mask: npt.ArrayLike, truth: npt.ArrayLike, void: npt.ArrayLike | None) -> tuple[Mask, Mask, Mask | None]:
-    """Return both as bool (Z, Y, X), and which pixels count, None if all do."""
+def _masks(mask: npt.ArrayLike, truth: npt.ArrayLike, void: npt.ArrayLike | None) -> tuple[Mask, Mask]:
+    """Return both as bool (Z, Y, X), with what is void as background."""
     found, wanted = np.asarray(mask) > 0, np.asarray(truth) > 0
     if found.shape != wanted.shape or found.ndim not in (2, 3):
         raise ValueError(
             f"A mask and its truth have the same shape (Y, X) or (Z, Y, X), not {found.shape} and {wanted.shape}."
         )
+    if void is not None:
+        counted = ~np.asarray(void, bool)
+        if counted.shape != found.shape:
+            raise ValueError(f"The void pixels have the shape of the mask, {found.shape}, not {counted.shape}.")
+        found, wanted = found & counted, wanted & counted
     shape = (-1, *found.shape[-2:])
-    if void is None:
-        return found.reshape(shape), wanted.reshape(shape), None
-    counted = ~np.asarray(void, bool)
-    if counted.shape != found.shape:
-        raise ValueError(f"The void pixels have the shape of the mask, {found.shape}, not {counted.shape}.")
-    return found.reshape(shape), wanted.reshape(shape), counted.reshape(shape)
+    return found.reshape(shape), wanted.reshape(shape)
 
 
 def _count_near(points: npt.NDArray[Any], others: npt.NDArray[Any], tolerance: float) -> int:

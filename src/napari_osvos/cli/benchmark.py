@@ -82,6 +82,9 @@ def add_verbs(verbs: Any) -> None:
         help="of the pairs: the labels of TRUTH name the same object in every frame: score objects and tracks",
     )  # fmt: skip
     parser.add_argument(
+        "--void-label", metavar="N", type=at_least(1), help="of the pairs: label of pixels of TRUTH that do not count"
+    )
+    parser.add_argument(
         "-o", "--output", metavar="TABLE.csv", type=Path, required=True, help="table to write or go on with"
     )
     group = parser.add_argument_group("what to measure")
@@ -130,7 +133,7 @@ def benchmark(given: argparse.Namespace, console: Console) -> int:
     report.add(table=str(given.output))
     check_report(given, report, [given.output, *beside])
     movies = read_movies(given.list, given.root) if given.list else []
-    movies += read_pairs(given.pairs, given.border, given.instances, given.stable_ids)
+    movies += read_pairs(given.pairs, given.border, given.instances, given.stable_ids, given.void_label)
     check_names(movies, "The command")
     if not movies:
         raise ValueError("There is nothing to measure; name pairs MOVIE:TRUTH or a --list (see benchmark --help).")

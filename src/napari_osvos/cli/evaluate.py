@@ -54,6 +54,9 @@ def add_verbs(verbs: Any) -> None:
         help="numbers of frames to leave out: the annotated ones",
     )  # fmt: skip
     add_scoring(parser)
+    parser.add_argument(
+        "--void-label", metavar="N", type=at_least(1), help="label of pixels of TRUTH that do not count, such as 255"
+    )
     add_reporting(parser, force="overwrite the --json file if it exists")
     parser.set_defaults(run=evaluate)
 
@@ -127,6 +130,7 @@ def score(
             border=given.border,
             tracks=tracks or given.stable_ids,
             lineage=lineage or own,
+            void_label=given.void_label,
         )
     report.add(scores=scores.to_dict())
     if tracks and scores.tracks:

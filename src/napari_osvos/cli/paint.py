@@ -63,7 +63,9 @@ def add_annotations(parser: argparse.ArgumentParser, *, needed: bool = True, lis
     parser.add_argument(
         "--background-label", metavar="N", type=at_least(1), help=f"label that paints background{where}"
     )
-    parser.add_argument("--void-label", metavar="N", type=at_least(1), help="label of pixels that do not count")
+    parser.add_argument(
+        "--void-label", metavar="N", type=at_least(1), help="label of pixels that do not count, in truth too"
+    )
     parser.set_defaults(accepted=())
 
 
