@@ -214,6 +214,20 @@ def test_the_masks_come_back_when_another_frame_is_in_view(viewer: Any) -> None:
     assert masks.visible
 
 
+def test_all_masks_are_out_of_sight_while_a_frame_is_corrected(viewer: Any) -> None:
+    labels = toy_labels()
+    panel = toy_panel(viewer, labels)
+    masks = [finish_round(panel, labels).layers.labels_layer for _ in range(2)]
+    assert [layer.visible for layer in masks] == [False, True]
+    masks[0].visible = True  # the user wants both
+    viewer.dims.set_current_step(0, 3)
+    press(panel, "A")
+    settle(panel)
+    assert [layer.visible for layer in masks] == [False, False]
+    viewer.dims.set_current_step(0, 4)
+    assert [layer.visible for layer in masks] == [True, True]
+
+
 def test_adopting_keeps_what_is_painted_and_its_numbers(viewer: Any) -> None:
     labels = toy_labels()
     panel = toy_panel(viewer, labels)
@@ -333,6 +347,20 @@ def test_letters_reach_the_viewer_while_the_list_of_frames_has_the_focus(viewer:
     finish_round(panel, labels)
     qtbot.keyClick(panel.frames.list, Qt.Key.Key_N)
     assert in_view(panel) == 4
+
+
+def test_letters_reach_the_viewer_from_every_list_and_choice(viewer: Any, qtbot: Any) -> None:
+    labels = toy_labels()
+    panel = toy_panel(viewer, labels)
+    finish_round(panel, labels, order=(4,))
+    choices = [panel.data.image, panel.data.axes, panel.frames.task.combo, panel.run.origin, panel.settings.device]
+    for widget in (panel.rounds.list, *choices):
+        viewer.dims.set_current_step(0, 0)
+        qtbot.keyClick(widget, Qt.Key.Key_N)
+        assert in_view(panel) == 4, widget
+    assert panel.frames.task.task == "auto"
+    qtbot.keyClick(panel.frames.task.combo, Qt.Key.Key_Down)
+    assert panel.frames.task.task == "look-alike"
 
 
 # -- frames that look painted in part --------------------------------------------------------------

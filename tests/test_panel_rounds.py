@@ -128,6 +128,12 @@ def two_rounds(opened: Any) -> tuple[Any, Any]:
     return viewer, panel
 
 
+def shown_masks(viewer: Any) -> list[int]:
+    """The rounds whose masks are seen."""
+    found = [layer for layer in viewer.layers if layer.name.startswith("cells masks") and layer.visible]
+    return sorted(int(layer.name.split()[-1]) for layer in found)
+
+
 # -- the list ------------------------------------------------------------------------------------
 
 
@@ -234,6 +240,7 @@ def test_masks_corrected_by_hand_are_saved(opened: Any) -> None:
     viewer, panel = two_rounds(opened)
     folder = saved(panel)
     masks = viewer.layers["cells masks 1"]
+    masks.visible = True
     viewer.dims.set_current_step(0, 3)
     masks.selected_label = 40
     masks.paint((3, 15, 15), 40)
@@ -249,6 +256,38 @@ def test_masks_corrected_by_hand_are_saved(opened: Any) -> None:
     for kept, layer in zip(panel.round_keeper.rounds, ("cells masks 1", "cells masks 2"), strict=True):
         np.testing.assert_array_equal(rounds_desk._read(kept, panel.data.movie)[0], viewer.layers[layer].data)
     assert folder.read(1).filled == (0, 1, 2, 3, 4)
+
+
+def test_it_is_kept_with_a_round_that_its_objects_were_followed(opened: Any) -> None:
+    _, panel = opened()
+    paint(panel, STROKE, 2)
+    run = segment(panel)
+    assert not saved(panel).read(1).linked
+    run.tracked = object()
+    panel.tracks_desk.linked.emit(run)
+    assert saved(panel).read(1).linked
+
+
+def test_painted_background_stays_background_in_a_complete_frame(opened: Any) -> None:
+    viewer, panel = opened()
+    layer = paint(panel, IN_PART, 2)
+    set_partial(panel, 2)
+    viewer.dims.set_current_step(0, 2)
+    panel.frames.list.itemWidget(panel.frames.list.topLevelItem(0), 2).click()
+    assert panel.watch.painted.partial == frozenset()
+    assert panel.frames.background.isVisibleTo(panel)
+    press(viewer, "Shift+A")
+    run = begin(panel)
+    assert (run.wish.background_label, run.wish.accepted) == (9, {2})
+    np.testing.assert_array_equal(run.layers.labels[2], STROKE)
+    tell(panel, Cancelled())
+    wait_until(lambda: panel.control.run is None, "the end of the run")
+    panel.data.new.click()  # on another layer, 9 may be an object
+    assert panel.frames.background_label is None
+    assert not panel.frames.background.isVisibleTo(panel)
+    panel.data.annotations.choose(layer)
+    assert panel.frames.background_label == 9
+    assert panel.frames.background.isVisibleTo(panel)
 
 
 # -- buttons and the key -------------------------------------------------------------------------
@@ -267,6 +306,31 @@ def test_show_brings_the_masks_of_one_round_into_view(opened: Any) -> None:
     assert (viewer.layers["cells masks 2"].data == 7).any()
     assert not viewer.layers["cells masks 1"].visible
     assert panel.rounds.message.text == "Round 2 is shown."
+
+
+def test_masks_make_way_for_a_run_and_come_back_if_nothing_comes_of_it(opened: Any) -> None:
+    viewer, panel = two_rounds(opened)
+    assert shown_masks(viewer) == [2]
+    viewer.dims.set_current_step(0, 3)
+    press(viewer, "A")
+    assert shown_masks(viewer) == []
+    begun: list[Any] = []
+    panel.control.begun.connect(begun.append)
+    begin(panel)
+    wait_until(lambda: begun, "the beginning of the run")
+    assert shown_masks(viewer) == [3]
+    viewer.dims.set_current_step(0, 0)  # no longer the frame that is corrected
+    assert shown_masks(viewer) == [3]
+    tell(panel, Cancelled())
+    wait_until(lambda: panel.control.run is None, "the end of the run")
+    assert shown_masks(viewer) == [2]
+    begin(panel)
+    wait_until(lambda: shown_masks(viewer) == [4], "the masks of the run only")
+    select(panel, 1)
+    panel.rounds.show_masks.click()
+    tell(panel, Cancelled())
+    wait_until(lambda: panel.control.run is None, "the end of the run")
+    assert shown_masks(viewer) == [1]
 
 
 def test_a_key_flips_between_two_rounds(opened: Any) -> None:
@@ -554,6 +618,40 @@ def test_rounds_of_a_session_that_was_closed_come_back_with_the_next_one(opened:
     select(third, 3)
     third.rounds.show_masks.click()
     wait_until(lambda: "Round 3 is shown" in third.rounds.message.text, "the masks")
+
+
+def test_rounds_of_an_earlier_session_are_adopted_as_what_they_are(opened: Any) -> None:
+    session = SessionFolder.for_movie("cells", None, SHAPE, np.uint8)
+    session.save_frames({2: 7 * STROKE})
+    keep(session.rounds, 1, channels=None)
+    keep(session.rounds, 2, channels=None, linked=False)
+    keep(session.rounds, 3, channels=None, linked=False, task="distinct")
+    keep(session.rounds, 4, channels=None, linked=False, task="", tuning={"task": "distinct"})  # it was cancelled
+    session.close()
+    viewer, panel = opened()
+    wait_until(lambda: "with 4 rounds" in panel.offer.text, "the offer")
+    panel.offer.press()
+    wait_until(lambda: len(rows(panel)) == 4, "the rounds")
+    layer = panel.data.painted_layer
+    adopted = {}
+    for number in (1, 2, 3, 4):
+        select(panel, number)
+        panel.rounds.show_masks.click()
+        wait_until(lambda n=number: f"Round {n} is shown" in panel.rounds.message.text, "the masks")
+        viewer.dims.set_current_step(0, 1)
+        press(viewer, "A")
+        adopted[number] = int(layer.data[1].max())
+        layer.undo()
+        panel.watch.settle()
+    assert adopted == {1: 2, 2: 8, 3: 2, 4: 2}  # found as 2; 7 is painted
+    viewer.layers["cells"].name = "renamed"
+    press(viewer, "A")
+    assert layer.data[1].max() == 2
+    for frame, words in ((3, "Frame 3 has no masks yet"), (0, "No object was found on frame 0.")):
+        viewer.layers["cells masks 4"].data[0] = 0
+        viewer.dims.set_current_step(0, frame)
+        press(viewer, "A")
+        assert panel.next.message.text.startswith(words)
 
 
 def test_rounds_are_offered_even_if_the_paint_is_there_already(opened: Any) -> None:

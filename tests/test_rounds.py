@@ -60,6 +60,7 @@ FULL = Round(
     device="cpu",
     threads=2,
     task="look-alike",
+    linked=True,
     filled=(0, 1),
     settings={"quality": "fast", "partial": [4]},
 )
@@ -119,6 +120,13 @@ def test_everything_that_is_said_of_a_round_is_read_again(folder: RoundFolder) -
     frames, complaints = folder.read_paint(3)
     np.testing.assert_array_equal(frames[4], paint(4))
     assert (sorted(frames), complaints) == ([0, 4], [])
+
+
+def test_of_a_round_that_does_not_say_so_objects_were_not_followed() -> None:
+    plain = FULL.to_dict()
+    assert Round.from_dict(plain).linked
+    del plain["linked"]
+    assert not Round.from_dict(plain).linked
 
 
 def test_what_it_started_from_is_found_in_a_folder_that_was_moved(folder: RoundFolder, tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ class Round:
         As `Request`.
     task : str
         What its labels mean: ``look-alike`` or ``distinct``; empty if it did not come to its end.
+    linked : bool
+        Whether a label is the same object in all frames, which were followed through time.
     filled : tuple of int
         Frames whose masks are there.
     settings : mapping
@@ -87,6 +89,7 @@ class Round:
     device: str = "auto"
     threads: int | None = None
     task: str = ""
+    linked: bool = False
     filled: tuple[int, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -127,6 +130,7 @@ class Round:
                 known[name] = float(plain.get(name, 0.0))
             for name in ("tuning", "prediction", "expected"):
                 known[name] = None if plain.get(name) is None else dict(plain[name])
+            known["linked"] = bool(plain.get("linked", False))  # older files do not say
             known["settings"] = dict(plain.get("settings", {}))
         except KeyError as error:
             raise ValueError(f"{error.args[0]!r} is missing") from error

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from napari_osvos._qt.connections import Connections
 from napari_osvos._qt.data_section import DataSection
+from napari_osvos._qt.kept_round import KeptRound
+from napari_osvos._qt.mask_veil import MaskVeil
 from napari_osvos._qt.movie_layer import MovieLayer
 from napari_osvos._qt.paint_desk import PaintDesk
 from napari_osvos._qt.paint_watch import PaintWatch
@@ -27,8 +28,8 @@ class CorrectDesk(QObject):
     desk : PaintDesk
         Makes a layer to paint on where there is none.
     predictions : Predictions
-    connections : Connections
-        What ends when the panel is closed.
+    veil : MaskVeil
+        Puts masks out of sight while a frame is corrected.
 
     Signals
     -------
@@ -48,16 +49,13 @@ class CorrectDesk(QObject):
         watch: PaintWatch,
         desk: PaintDesk,
         predictions: Predictions,
-        connections: Connections,
+        veil: MaskVeil,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._viewer, self._data, self._watch, self._desk = viewer, data, watch, desk
-        self._predictions = predictions
-        self._veiled: tuple[Any, int] | None = None  # masks that are out of sight while this frame is corrected
-        watch.changed.connect(self._unveil)
+        self._predictions, self._veil = predictions, veil
         watch.looked.connect(self._forget_unpainted)
-        connections.connect(viewer.dims.events.current_step, self._unveil)
 
     # -- adopting ------------------------------------------------------------------------------
 
@@ -68,29 +66,31 @@ class CorrectDesk(QObject):
             self.said.emit("There is no movie; open one, or drag it into the viewer.", "warning")
             return
         frame = movie.in_view(self._viewer)[0]
-        masks = self._masks_of(movie, frame)
-        if masks is None:
+        kept = self._round_of(movie, frame)
+        if kept is None:
             self.said.emit(f"Frame {frame} has no masks yet; segment the movie, or show a round.", "warning")
             return
         try:
-            pixels, layer = self._adopted(movie, frame, masks)
+            pixels, layer = self._adopted(movie, frame, kept)
         except ValueError as error:
             self.said.emit(str(error), "warning")
             return
-        if not pixels:
+        if not pixels and movie.axes.read_frame(kept.masks_layer.data, frame).any():
             self.said.emit(f"All objects that were found on frame {frame} are painted already.", "info")
+        elif not pixels:
+            self.said.emit(f"No object was found on frame {frame}.", "info")
         else:
             words = f"The masks of frame {frame} are paint now. Correct them; Ctrl+Z takes all of them away."
             self.said.emit(words, "done")
-            self._veil(masks, frame)
+            self._veil.draw(frame)
         layer.visible = True
         self._viewer.layers.selection = {layer}
         layer.mode = "paint"
 
-    def _masks_of(self, movie: MovieLayer, frame: int) -> Any:
-        return self._predictions.layer_of(movie, frame, self._veiled[0] if self._veiled else None)
+    def _round_of(self, movie: MovieLayer, frame: int) -> KeptRound | None:
+        return self._predictions.round_of(movie, frame, self._veil.veiled)
 
-    def _adopted(self, movie: MovieLayer, frame: int, masks: Any) -> tuple[int, Any]:
+    def _adopted(self, movie: MovieLayer, frame: int, kept: KeptRound) -> tuple[int, Any]:
         """Adopt a frame; return the number of pixels that were painted by it, and the layer they are on."""
         layer = self._data.painted_layer
         if layer is None:
@@ -99,14 +99,14 @@ class CorrectDesk(QObject):
             layer = self._desk.new_annotations()
         painted = self._watch.painted
         assert painted is not None
-        prediction = movie.axes.read_frame(masks.data, frame)
+        prediction = movie.axes.read_frame(kept.masks_layer.data, frame)
         paint = movie.axes.read_frame(layer.data, frame)
         others = [int(labels.max(initial=0)) for t, labels in painted.copies().items() if t != frame]
         after = adopt(
             prediction,
             paint,
-            objects=self._predictions.means_objects(masks),
-            keep_ids=self._predictions.is_followed(masks),
+            objects=kept.means_objects,
+            keep_ids=kept.is_followed,
             largest=max(others, default=0),
         )
         pixels = int(np.count_nonzero(after != paint))
@@ -144,10 +144,10 @@ class CorrectDesk(QObject):
             raise ValueError("There is no movie; open one, or drag it into the viewer.")
         holds = layer is not None and bool(movie.axes.read_frame(layer.data, frame).any())
         if not holds or (painted is not None and frame in painted.partial):
-            masks = self._masks_of(movie, frame)
-            if masks is None:
+            kept = self._round_of(movie, frame)
+            if kept is None:
                 raise ValueError(f"Frame {frame} is neither painted in full nor segmented; there is nothing to accept.")
-            pixels, _ = self._adopted(movie, frame, masks)
+            pixels, _ = self._adopted(movie, frame, kept)
             if not pixels and not holds:
                 raise ValueError(f"No object was found on frame {frame}; there is nothing to accept.")
             assert self._watch.painted is not None
@@ -169,34 +169,6 @@ class CorrectDesk(QObject):
             painted.set_corrected(frame, False)
         if gone:
             self.marked.emit()
-
-    # -- the masks while a frame is corrected --------------------------------------------------
-
-    def _veil(self, masks: Any, frame: int) -> None:
-        """Put the masks out of sight: they would show through where the paint is erased."""
-        if masks.visible:
-            masks.visible = False
-            self._veiled = masks, frame
-
-    def _unveil(self, event: Any = None) -> None:
-        """Show the masks again once another frame is in view, or the paint was taken away."""
-        if self._veiled is None:
-            return
-        (_, frame), movie, painted = self._veiled, self._data.movie, self._watch.painted
-        there = movie is not None and movie.in_view(self._viewer)[0] == frame
-        if there and painted is not None and (painted.n_waiting or frame in {one.frame for one in painted.frames}):
-            return
-        self.leave()
-
-    def let_masks_be(self) -> None:
-        """Leave it to others which masks are shown."""
-        self._veiled = None
-
-    def leave(self) -> None:
-        """Show the masks again."""
-        veiled, self._veiled = self._veiled, None
-        if veiled is not None and veiled[0] in self._viewer.layers:
-            veiled[0].visible = True
 
 
 class _ThroughHistory:

@@ -7,10 +7,11 @@ from typing import Any
 
 from napari.layers import Image, Labels
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from napari_osvos._qt.connections import Connections
 from napari_osvos._qt.layer_combo import LayerCombo
+from napari_osvos._qt.letter_keys import LetterlessCombo
 from napari_osvos._qt.messages import Message
 from napari_osvos._qt.movie_layer import MovieLayer, guessed_axes, pixels_of
 from napari_osvos.layer_axes import LayerAxes, axes_choices
@@ -43,9 +44,9 @@ class DataSection(QWidget):
         self._connections = Connections()
         self.movie: MovieLayer | None = None
         self.image = LayerCombo(viewer, Image, "open a movie first", connections)
-        self.axes = QComboBox()
+        self.axes = LetterlessCombo()
         self.axes.setToolTip("How the axes of the layer are read; choose another reading if this one is wrong.")
-        self.axes.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.axes.setSizeAdjustPolicy(LetterlessCombo.SizeAdjustPolicy.AdjustToContents)
         self.words = QLabel(wordWrap=True)
         self.channels = ChannelPicker()
         self.annotations = LayerCombo(viewer, Labels, "none yet", connections)

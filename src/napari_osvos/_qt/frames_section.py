@@ -13,12 +13,12 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QSpinBox,
-    QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_osvos._qt.letter_keys import LetterlessTree
 from napari_osvos._qt.objects_section import TaskRow
 from napari_osvos.painted_frames import PaintedFrame
 
@@ -31,17 +31,6 @@ _PARTIAL = "Tick a frame that you painted in part only: its unpainted pixels are
 # The header takes the colours of the theme rather than those of the system.
 _HEADER = "QHeaderView::section { background: transparent; border: none; padding: 1px 8px 1px 2px; }"
 MOST_ROWS = 6
-
-
-class FrameTree(QTreeWidget):
-    """A list that leaves letters to the viewer, whose keys they are."""
-
-    def keyPressEvent(self, event: Any) -> None:
-        """Take the arrows and the like only."""
-        if event.text().isalpha():
-            event.ignore()
-        else:
-            super().keyPressEvent(event)
 
 
 class FramesSection(QWidget):
@@ -67,7 +56,7 @@ class FramesSection(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.hint = QLabel(_HINT, wordWrap=True)
-        self.list = FrameTree()
+        self.list = LetterlessTree()
         self.list.setColumnCount(4)
         self.list.setHeaderLabels(["Frame", "Objects", "In part", "Accepted"])
         self.list.setRootIsDecorated(False)
@@ -83,7 +72,8 @@ class FramesSection(QWidget):
         self.background = QSpinBox(minimum=0, maximum=65535)
         self.background.setSpecialValueText("none")
         self.background.setToolTip(
-            "In a frame painted in part, paint some background with this label, so that the network knows what it is."
+            "In a frame painted in part, paint some background with this label, so that the network knows what it is.\n"
+            "In a frame painted in full, it is background as well."
         )
         self._background_row = QWidget()
         row = QHBoxLayout(self._background_row)
@@ -97,14 +87,16 @@ class FramesSection(QWidget):
             column.addWidget(widget)
         self.list.itemClicked.connect(self._clicked)
         self.list.itemActivated.connect(self._clicked)
-        self.background.valueChanged.connect(self.background_changed)
         self._shown: tuple[PaintedFrame, ...] = ()
+        self._any_partial = False
+        self.background.valueChanged.connect(self._show_background)
+        self.background.valueChanged.connect(self.background_changed)
         self.show_frames(())
 
     @property
     def background_label(self) -> int | None:
-        """The label that paints background, where a frame is painted in part; None without."""
-        return self.background.value() or None if self._background_row.isVisibleTo(self) else None
+        """The label that paints background; None without. It does so in frames painted in full, too."""
+        return self.background.value() or None
 
     def show_frames(self, frames: Sequence[PaintedFrame], in_view: int | None = None) -> None:
         """List the painted frames, the one in view highlighted."""
@@ -128,7 +120,12 @@ class FramesSection(QWidget):
         self.list.blockSignals(blocked)
         self.hint.setVisible(not frames)
         self.list.setVisible(bool(frames))
-        self._background_row.setVisible(any(painted.partial for painted in frames))
+        self._any_partial = any(painted.partial for painted in frames)
+        self._show_background()
+
+    def _show_background(self, value: int = 0) -> None:
+        """Ask for the label that paints background where it is needed, and say it as long as there is one."""
+        self._background_row.setVisible(self._any_partial or self.background_label is not None)
 
     def _fit_height(self) -> None:
         header = self.list.header()

@@ -44,6 +44,23 @@ class KeptRound:
         return self.folder.segmenter(self.about.number)
 
     @property
+    def masks_layer(self) -> Any:
+        """The layer of its masks, or None."""
+        return None if self.layers is None else self.layers.labels_layer
+
+    @property
+    def means_objects(self) -> bool:
+        """Whether its labels tell objects of one kind apart; else they are classes."""
+        found = self.about.task if self.run is None else self.run.task
+        asked = (self.about.tuning or {}).get("task")  # all there is to go by before it comes to its end
+        return (found or asked) != "distinct"
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether a label of its masks is the same object in all frames."""
+        return self.about.linked if self.run is None else self.run.tracked is not None
+
+    @property
     def is_there(self) -> bool:
         """Whether it has learned something or filled a frame."""
         if self.run is None:
@@ -83,5 +100,6 @@ def round_of(run: Run, when: float, settings: Mapping[str, Any]) -> Round:
         filled_in=run.filled_in,
         cut_short=run.cut_short,
         task=run.task,
+        linked=run.tracked is not None,
         filled=tuple(sorted(run.layers.filled)) if run.layers.has_predictions else (),
     )

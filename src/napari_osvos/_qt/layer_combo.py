@@ -8,12 +8,13 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
 
 from napari_osvos._qt.connections import Connections
+from napari_osvos._qt.letter_keys import LetterlessCombo
 
 # In the metadata of layers that hold masks and probabilities.
 FILLED_BY_A_RUN = "napari-osvos round"
 
 
-class LayerCombo(QComboBox):
+class LayerCombo(LetterlessCombo):
     """Choose a layer of one kind.
 
     Parameters

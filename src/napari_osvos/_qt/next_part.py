@@ -14,12 +14,14 @@ from napari_osvos._qt.correct_desk import CorrectDesk
 from napari_osvos._qt.data_section import DataSection
 from napari_osvos._qt.frames_section import FramesSection
 from napari_osvos._qt.kept_round import KeptRound
+from napari_osvos._qt.mask_veil import MaskVeil
 from napari_osvos._qt.next_desk import NextDesk
 from napari_osvos._qt.next_section import NextSection
 from napari_osvos._qt.paint_desk import PaintDesk
 from napari_osvos._qt.paint_watch import PaintWatch
 from napari_osvos._qt.prediction import Predictions
 from napari_osvos._qt.remark_desk import RemarkDesk
+from napari_osvos._qt.round_keeper import RoundKeeper
 from napari_osvos._qt.run_control import RunControl
 from napari_osvos._qt.strip_place import StripPlace
 
@@ -36,6 +38,8 @@ class NextPart(QObject):
     watch : PaintWatch
     control : RunControl
     paint_desk : PaintDesk
+    rounds : RoundKeeper
+        What can be adopted.
     connections : Connections
         What ends when the panel is closed.
     panel : QWidget
@@ -51,6 +55,7 @@ class NextPart(QObject):
         watch: PaintWatch,
         control: RunControl,
         paint_desk: PaintDesk,
+        rounds: RoundKeeper,
         connections: Connections,
         panel: QWidget,
     ) -> None:
@@ -58,8 +63,8 @@ class NextPart(QObject):
         self.strip = ConfidenceStrip()
         place = StripPlace(viewer, self.strip, self)
         self.desk = NextDesk(viewer, section, place, data, watch, control, connections, panel)
-        predictions = Predictions(viewer, control, self)
-        self.correct = CorrectDesk(viewer, data, watch, paint_desk, predictions, connections, self)
+        self.veil = MaskVeil(viewer, data, watch, control, rounds, connections, self)
+        self.correct = CorrectDesk(viewer, data, watch, paint_desk, Predictions(rounds), self.veil, self)
         self.remarks = RemarkDesk(section.notice, watch, control, frames, self)
         section.adopt_wanted.connect(self.correct.adopt)
         section.accept_wanted.connect(self.correct.toggle_accepted)
@@ -70,7 +75,7 @@ class NextPart(QObject):
 
     def take_round(self, kept: KeptRound) -> None:
         """Go by a round whose masks were chosen to be shown."""
-        self.correct.let_masks_be()
+        self.veil.let_masks_be()
         self.desk.take_round(kept)
 
     @property
@@ -84,5 +89,5 @@ class NextPart(QObject):
 
     def leave(self) -> None:
         """Take the strip out of the window, and show masks that were out of sight."""
-        self.correct.leave()
+        self.veil.leave()
         self.desk.leave()

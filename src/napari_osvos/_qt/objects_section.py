@@ -5,7 +5,6 @@ from __future__ import annotations
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -15,6 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_osvos._qt.letter_keys import LetterlessCombo
 from napari_osvos._qt.messages import Message
 
 _TASKS = {
@@ -36,7 +36,7 @@ class TaskRow(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.combo = QComboBox()
+        self.combo = LetterlessCombo()
         for task, (words, help) in _TASKS.items():
             self.combo.addItem(words, task)
             self.combo.setItemData(self.combo.count() - 1, help, 3)  # Qt.ToolTipRole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from qtpy.QtCore import QObject
@@ -46,6 +47,7 @@ class PaintDesk(QObject):
         self._viewer, self._data, self._frames = viewer, data, frames
         self._watch, self._keeper = watch, keeper
         self._makes = False  # whether the layer that is about to come holds no paint
+        self._backgrounds: WeakKeyDictionary[Any, int] = WeakKeyDictionary()  # the label for it, of each layer of paint
         self._fit = Connections()
         self._fit_of: Any = None
         data.annotations_changed.connect(self._take_annotations)
@@ -54,6 +56,7 @@ class PaintDesk(QObject):
         watch.changed.connect(self.list_frames)
         frames.wanted.connect(self.go_to)
         frames.partial_set.connect(self._set_partial)
+        frames.background_changed.connect(self._keep_background)
         connections.connect(viewer.dims.events.current_step, self.list_frames)
         self._take_annotations()
 
@@ -73,6 +76,7 @@ class PaintDesk(QObject):
         if painted is not self._watch.layer or (painted is not None and over != before):
             self._keeper.save_all()  # what was painted on the former layer
             self._watch.follow(movie if painted is not None else None, painted, empty=self._makes)
+            self._frames.background.setValue(self._backgrounds.get(painted, 0) if painted is not None else 0)
         self._keeper.turn_to(movie, painted)
 
     def new_annotations(self, array: Any = None) -> Any:
@@ -130,6 +134,11 @@ class PaintDesk(QObject):
         """Bring a painted frame into view."""
         if self._data.movie is not None:
             self._data.movie.go_to(self._viewer, frame)
+
+    def _keep_background(self) -> None:
+        """Remember which label paints background on this layer; on another one it may be an object."""
+        if self._watch.layer is not None:
+            self._backgrounds[self._watch.layer] = self._frames.background.value()
 
     def _set_partial(self, frame: int, partial: bool) -> None:
         if self._watch.painted is not None:

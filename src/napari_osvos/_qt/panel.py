@@ -112,6 +112,7 @@ class Panel(QWidget):
             self.watch,
             self.control,
             self.paint_desk,
+            self.round_keeper,
             self._connections,
             self,
         )

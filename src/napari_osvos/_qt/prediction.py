@@ -1,71 +1,45 @@
-"""Where the prediction of a frame is: among the layers that runs have filled."""
+"""Where the prediction of a frame is: among the masks of the rounds."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
-from weakref import WeakKeyDictionary, ref
 
-from napari.layers import Labels
-from qtpy.QtCore import QObject
-
-from napari_osvos._qt.layer_combo import FILLED_BY_A_RUN
+from napari_osvos._qt.kept_round import KeptRound
 from napari_osvos._qt.movie_layer import MovieLayer
-from napari_osvos._qt.run import Run
-from napari_osvos._qt.run_control import RunControl
+from napari_osvos._qt.round_keeper import RoundKeeper
 
 
-class Predictions(QObject):
-    """Finds the layer of masks that holds a frame of a movie: of those shown the newest, else the newest.
+class Predictions:
+    """Finds the round that has filled a frame of a movie: of those shown the newest, else the newest.
 
     Parameters
     ----------
-    viewer : napari.Viewer
-    control : RunControl
-        Whose runs fill the layers.
+    rounds : RoundKeeper
+        Of this session and of earlier ones.
     """
 
-    def __init__(self, viewer: Any, control: RunControl, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._viewer = viewer
-        self._runs: WeakKeyDictionary[Any, ref[Run]] = WeakKeyDictionary()  # of each layer of masks
-        for signal in (control.begun, control.filled, control.ended):
-            signal.connect(self._take)
+    def __init__(self, rounds: RoundKeeper) -> None:
+        self._rounds = rounds
 
-    def _take(self, run: Run) -> None:
-        if run.layers.labels_layer is not None:
-            self._runs[run.layers.labels_layer] = ref(run)  # a run holds its layers
-
-    def _run_of(self, layer: Any) -> Run | None:
-        found = self._runs.get(layer)
-        return None if found is None else found()
-
-    def layer_of(self, movie: MovieLayer, frame: int, hidden: Any = None) -> Any:
-        """Return the layer of masks that holds a frame, or None.
+    def round_of(self, movie: MovieLayer, frame: int, hidden: Collection[Any] = ()) -> KeptRound | None:
+        """Return the round whose masks hold a frame, or None.
 
         Parameters
         ----------
         movie : MovieLayer
         frame : int
-        hidden : napari.layers.Labels, optional
-            Is out of sight for a while only, and counts as shown.
+        hidden : collection of napari.layers.Labels
+            Are out of sight for a while only, and count as shown.
         """
-        found = [layer for layer in self._viewer.layers if self._holds(layer, movie, frame)]
-        return max(found, key=lambda one: (one.visible or one is hidden, one.metadata[FILLED_BY_A_RUN]), default=None)
+        found = [kept for kept in self._rounds.masks_over(movie.layer) if _holds(kept, movie, frame)]
 
-    def _holds(self, layer: Any, movie: MovieLayer, frame: int) -> bool:
-        if not isinstance(layer, Labels) or FILLED_BY_A_RUN not in layer.metadata or movie.misfit(layer) is not None:
-            return False
-        run = self._run_of(layer)
-        if run is None:  # of an earlier session
-            return str(layer.name).startswith(movie.name)
-        return run.wish.movie.layer is movie.layer and frame in run.layers.filled
+        def rank(kept: KeptRound) -> tuple[bool, int, float]:
+            layer = kept.masks_layer
+            return layer.visible or layer in hidden, kept.about.number, kept.about.when
 
-    def means_objects(self, layer: Any) -> bool:
-        """Whether the labels of a layer of masks tell objects of one kind apart; else they are classes."""
-        run = self._run_of(layer)
-        return run is None or run.task != "distinct"
+        return max(found, key=rank, default=None)
 
-    def is_followed(self, layer: Any) -> bool:
-        """Whether a label of a layer of masks is the same object in all frames."""
-        run = self._run_of(layer)
-        return run is None or run.tracked is not None
+
+def _holds(kept: KeptRound, movie: MovieLayer, frame: int) -> bool:
+    return kept.layers is not None and frame in kept.layers.filled and movie.misfit(kept.masks_layer) is None

@@ -101,6 +101,12 @@ class RoundKeeper(QObject):
         """Whether a run writes this round."""
         return kept is self._followed
 
+    def masks_over(self, layer: Any) -> list[KeptRound]:
+        """Return the rounds of a movie layer whose masks are in the viewer, visible or not."""
+        there = set(self._viewer.layers)
+        known = (kept for kept in self._all() if kept.layers is not None and kept.layers.movie.layer is layer)
+        return [kept for kept in known if kept.masks_layer in there]
+
     # -- runs ----------------------------------------------------------------------------------
 
     def _take_state(self, state: str) -> None:

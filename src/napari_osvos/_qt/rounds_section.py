@@ -12,12 +12,12 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QPushButton,
-    QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_osvos._qt.letter_keys import LetterlessTree
 from napari_osvos._qt.loss_plot import LossPlot
 from napari_osvos._qt.messages import Message
 
@@ -75,7 +75,7 @@ class RoundsSection(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.hint = QLabel(_HINT, wordWrap=True)
-        self.list = QTreeWidget()
+        self.list = LetterlessTree()
         self.list.setHeaderLabels(list(_COLUMNS))
         self.list.setRootIsDecorated(False)
         self.list.setStyleSheet("QTreeWidget::item { padding: 2px 0; }")

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QLineEdit, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QLineEdit, QSpinBox, QVBoxLayout, QWidget
 
+from napari_osvos._qt.letter_keys import LetterlessCombo
 from napari_osvos.cluster_link import address_of
 from napari_osvos.config import FineTuneConfig, PredictConfig
 from napari_osvos.settings import Config
@@ -100,7 +101,7 @@ class SettingsSection(QWidget):
         self.uncertainty.setToolTip("How unsure the network is of every pixel, 0 to 1, in an image layer")
         self.published = QCheckBox("Learn as published (slow)")
         self.published.setToolTip("The recipe of the OSVOS paper, 500 steps on whole frames, for comparison")
-        self.device = QComboBox()
+        self.device = LetterlessCombo()
         self.device.setToolTip("Where to compute; automatic takes the fastest device of this machine")
         self.device.addItem("automatic", "auto")
         self.threads = QSpinBox(minimum=0, maximum=1024)
