@@ -144,6 +144,34 @@ def test_the_labels_layer_covers_all_channels() -> None:
     assert (translate[0], *translate[2:]) == (0.0, 3.0, 4.0)
 
 
+@pytest.mark.parametrize(
+    ("letters", "frame", "begins_with_time"),
+    [
+        ("TYX", "YX", True),
+        ("TCYX", "YX", True),
+        ("CTYX", "YX", True),
+        ("TYXC", "YX", True),
+        ("TZCYX", "ZYX", True),
+        ("ZTYX", "ZYX", False),
+        ("1TYX", "YX", False),
+        ("YXS", "YX", False),
+    ],
+)
+def test_entries_and_positions_of_a_frame_go_by_what_the_axes_mean(
+    letters: str, frame: str, begins_with_time: bool
+) -> None:
+    lengths = {"T": 5, "Z": 4, "C": 2, "Y": 8, "X": 6, "1": 1, "S": 3}
+    axes = LayerAxes(letters, tuple(lengths[letter] for letter in letters))
+    assert "".join(axes.frame_entries(letters.rstrip("S"))) == frame
+    assert axes.begins_with_time == begins_with_time
+    labels = np.zeros(axes.labels_layer_shape, np.uint16)
+    values = np.zeros(axes.labels_shape[1:], np.uint16)
+    values[(3, 2, 5)[-len(frame) :]] = 1
+    axes.write_frame(labels, axes.n_frames - 1, values)
+    positions = axes.labels_positions(np.array([axes.n_frames - 1]), np.argwhere(values))
+    np.testing.assert_array_equal(positions, np.argwhere(labels))
+
+
 def test_channels_in_front_are_no_axis_of_the_labels_layer() -> None:
     axes = LayerAxes("CTYX", (3, 5, 8, 6))
     assert axes.labels_layer_shape == (5, 8, 6)

@@ -256,3 +256,17 @@ def test_frame_numbers_that_do_not_fit_are_refused(toy_labels: np.ndarray) -> No
         link(tabled(toy_labels), frame_numbers=[0, 1])
     with pytest.raises(ValueError, match="Frame number 1 follows 5; frame numbers must rise"):
         link(tabled(toy_labels), frame_numbers=[5, 1, 2])
+
+
+def test_objects_that_came_after_linking_are_kept_apart_from_all_tracks() -> None:
+    frames = np.zeros((2, 20, 20), np.uint16)
+    square(frames[0], 3, 2, 2)
+    square(frames[1], 5, 2, 2)
+    linking = link(tabled(frames))
+    square(frames[1], 9, 12, 12)
+    square(frames[1], 1, 12, 2)  # a number that a track has, but nothing of this frame
+    with pytest.raises(ValueError, match="has no track"):
+        linking.relabel(1, frames[1])
+    found = linking.relabel(1, frames[1], strangers=True)
+    assert found[4, 4] == linking.relabel(0, frames[0])[4, 4] == 1
+    assert sorted(np.unique(found).tolist()) == [0, 1, 2, 3]

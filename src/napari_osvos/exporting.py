@@ -34,6 +34,8 @@ class Export:
         What it is, for lists and menus.
     needs_clip : bool
         Whether it cannot be made without the movie.
+    tells_tracks : bool
+        Whether it says which objects of different frames are the same.
     check : callable
         Takes a path and ``overwrite``, and returns the path.
     """
@@ -41,21 +43,22 @@ class Export:
     endings: tuple[str, ...]
     says: str
     needs_clip: bool
+    tells_tracks: bool
     check: Callable[..., Path]
 
 
 EXPORTS: dict[str, Export] = {
     "ctc": Export(
-        ("",), "folder of the Cell Tracking Challenge: mask000.tif ... and res_track.txt", False, check_ctc_folder
+        ("",), "folder of the Cell Tracking Challenge: mask000.tif ... and res_track.txt", False, True, check_ctc_folder
     ),
-    "geff": Export((".geff",), "graph of objects and tracks (GEFF)", False, check_geff),
-    "tracks": Export((".tracks.csv",), "table with a row per track", False, check_table),
-    "measurements": Export((".csv",), "table with a row per object and frame", False, check_table),
-    "mp4": Export((".mp4",), "video with outlines", True, check_overlay_movie),
-    "gif": Export((".gif",), "animated picture with outlines", True, check_overlay_movie),
-    "tif": Export((".tif", ".tiff"), "labels as a TIFF stack", False, check_output),
-    "zarr": Export((".zarr",), "labels as OME-Zarr", False, check_output),
-    "davis": Export(("",), "folder of DAVIS: 00000.png ... with its palette", False, check_davis_folder),
+    "geff": Export((".geff",), "graph of objects and tracks (GEFF)", False, True, check_geff),
+    "tracks": Export((".tracks.csv",), "table with a row per track", False, True, check_table),
+    "measurements": Export((".csv",), "table with a row per object and frame", False, True, check_table),
+    "mp4": Export((".mp4",), "video with outlines", True, False, check_overlay_movie),
+    "gif": Export((".gif",), "animated picture with outlines", True, False, check_overlay_movie),
+    "tif": Export((".tif", ".tiff"), "labels as a TIFF stack", False, False, check_output),
+    "zarr": Export((".zarr",), "labels as OME-Zarr", False, False, check_output),
+    "davis": Export(("",), "folder of DAVIS: 00000.png ... with its palette", False, True, check_davis_folder),
 }
 """The kinds of export by name. Of endings that fit, the first in this order is meant."""
 

@@ -120,6 +120,34 @@ class LayerAxes(ImageAxes):
         """Pick what belongs to a Labels layer out of one entry per axis of the image layer (units, axis labels)."""
         return tuple(entries[i] for i in self._kept)
 
+    def frame_entries(self, entries: Sequence[Any]) -> tuple[Any, ...]:
+        """Pick what belongs to a frame of labels, (Z,) Y, X, out of one entry per axis of the image layer."""
+        return tuple(entries[self._meanings.index(letter)] for letter in "ZYX" if letter in self._meanings)
+
+    @property
+    def begins_with_time(self) -> bool:
+        """Whether the first axis of a Labels layer counts the frames."""
+        return self.time_axis == self._kept[0]
+
+    def labels_positions(self, frames: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Return where points of frames lie in a Labels layer of `labels_layer_shape`.
+
+        Parameters
+        ----------
+        frames : (N,) array
+            Frame of each point.
+        places : (N, 2) or (N, 3) array
+            Y and X, or Z, Y and X, in pixels.
+
+        Returns
+        -------
+        (N, D) float64 array
+            A column per axis of the layer; 0 where that is channels or means nothing.
+        """
+        columns = {"T": frames, **dict(zip("ZYX" if self.has_depth else "YX", places.T, strict=True))}
+        nothing = np.zeros(len(frames))
+        return np.stack([columns.get(self._meanings[i], nothing) for i in self._kept], axis=1).astype(np.float64)
+
 
 def guess_layer_axes(shape: Sequence[int], rgb: bool = False, axis_labels: Sequence[str] | None = None) -> LayerAxes:
     """Guess the axes of an image layer.

@@ -20,6 +20,7 @@ from napari_osvos.annotations import Annotations
 from napari_osvos.assignment import assign
 from napari_osvos.chains import Chains
 from napari_osvos.config import LinkConfig as LinkConfig
+from napari_osvos.labels import values_in
 from napari_osvos.lineage import Lineage, Track
 from napari_osvos.objects import FrameObjects, Ints, MovieObjects, largest_first, overlaps
 from napari_osvos.painted_ids import join_painted, names_of, painted_objects
@@ -59,9 +60,32 @@ class Linking(Mapping[int, dict[int, int]]):
     def __repr__(self) -> str:
         return f"Linking({len(self)} frames, {len(self.lineage)} tracks, {len(self.lineage.divisions)} divisions)"
 
-    def relabel(self, position: int, labels: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-        """Return the labels of a frame as track ids, int32; the frame must be as it was linked."""
-        return relabel(labels, self[position])
+    def relabel(self, position: int, labels: npt.NDArray[Any], *, strangers: bool = False) -> npt.NDArray[np.int32]:
+        """Return the labels of a frame as track ids, int32.
+
+        Parameters
+        ----------
+        position : int
+            Of the frame.
+        labels : integer array
+            The frame, with the objects that were linked.
+        strangers : bool
+            Whether objects that were not linked, as they came later, are kept apart: with numbers above all tracks.
+
+        Raises
+        ------
+        ValueError
+            If there is an object that was not linked, and `strangers` is False.
+        """
+        ids = self[position]
+        try:
+            return relabel(labels, ids)
+        except ValueError:
+            if not strangers:
+                raise
+        new = [label for label in values_in(labels).tolist() if label and label not in ids]
+        numbers = {label: number for number, label in enumerate(new, max(self.lineage, default=0) + 1)}
+        return relabel(labels, ids | numbers)
 
 
 def relabel(labels: npt.NDArray[Any], ids: Mapping[int, int]) -> npt.NDArray[np.int32]:

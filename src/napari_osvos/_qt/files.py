@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from napari_osvos._qt.round_layers import RoundLayers
 from napari_osvos._qt.run import Run
+from napari_osvos._qt.run_objects import RELABELLING, is_followed, masks_of, micrometres_of, seconds_of
 from napari_osvos.command_line import (
     frame_numbers_of,
     predict_command,
@@ -17,27 +19,66 @@ from napari_osvos.command_line import (
     write_annotations,
     write_movie,
 )
+from napari_osvos.exporting import EXPORTS, export
 from napari_osvos.io import write_labels
+from napari_osvos.linked_movie import Progress
+from napari_osvos.tracking import as_tracks
 
 
-def save_labels(path: Path, run: Run) -> str:
-    """Write the masks of a run, as they are in their layer now; return a sentence that says so.
+def save_labels(path: Path, layers: RoundLayers) -> str:
+    """Write the masks of a round, as they are in their layer now; return a sentence that says so.
 
     Raises
     ------
     OSError, ValueError
         If they cannot be written.
     """
-    axes = run.wish.movie.axes
-    array = labels_of(run)
+    axes, array = layers.movie.axes, layers.present_labels
     frames = (axes.read_frame(array, t) for t in range(axes.n_frames))
-    write_labels(path, frames, shape=axes.labels_shape, overwrite=True)
-    return f"The labels are in {path}."
+    with RELABELLING:
+        write_labels(path, frames, shape=axes.labels_shape, overwrite=True)
+    return f"The labels of {round_in_words(layers)} are in {path}."
 
 
-def labels_of(run: Run) -> Any:
-    """Return the masks of a run, as they are now."""
-    return run.layers.present_labels
+def round_in_words(layers: RoundLayers) -> str:
+    """Return which round it is, of which movie: ``round 2 of 'cells'``."""
+    return f"round {layers.number} of {layers.movie.name!r}"
+
+
+def refusal_of(run: Run, kind: str) -> str:
+    """Say why a kind of export cannot be written of a run; empty if it can.
+
+    Where nobody followed the objects, equal numbers in two frames would be taken for one object.
+    """
+    if not EXPORTS[kind].tells_tracks or is_followed(run):
+        return ""
+    return (
+        f"The objects of {round_in_words(run.layers)} are numbered anew in each frame, "
+        "so there are no tracks to export; press Link again first."
+    )
+
+
+def export_masks(path: Path, run: Run, kind: str, progress: Progress) -> str:
+    """Write the objects of a run, as they are in its masks now; return a sentence that says so.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `napari_osvos.export`.
+    """
+    labels, tracked = masks_of(run), run.tracked
+    written = export(
+        path,
+        labels,
+        as_tracks(labels).lineage if tracked is None else tracked.lineage,
+        run.wish.movie.clip(),
+        kind=kind,
+        scale=micrometres_of(run),
+        seconds_per_frame=seconds_of(run),
+        overwrite=True,
+        progress=progress,
+    )
+    return f"Exported {round_in_words(run.layers)} to {written}."
 
 
 def copy_file(source: Path, target: Path) -> str:

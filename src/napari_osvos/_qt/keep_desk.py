@@ -12,14 +12,14 @@ from napari_osvos._qt.background import Background
 from napari_osvos._qt.files import command_of, copy_file, save_labels
 from napari_osvos._qt.keep_section import KeepSection
 from napari_osvos._qt.movie_layer import guessed_axes
-from napari_osvos._qt.run import Run
+from napari_osvos._qt.present_round import PresentRound
 from napari_osvos._qt.run_desk import RunDesk
 from napari_osvos._qt.run_section import RunSection
 from napari_osvos._qt.session_keeper import SessionKeeper
 
 
 class KeepDesk(QObject):
-    """Does what the buttons of `KeepSection` say, with the last run and the chosen segmenter."""
+    """Does what the buttons of `KeepSection` say, with the present round and the chosen segmenter."""
 
     def __init__(
         self,
@@ -27,18 +27,18 @@ class KeepDesk(QObject):
         runs: RunSection,
         desk: RunDesk,
         keeper: SessionKeeper,
+        present: PresentRound,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._section, self._runs, self._desk = section, runs, desk
-        self.last: Run | None = None
+        self._section, self._runs, self._desk, self._present = section, runs, desk, present
         self._writing = Background(self)
         self._writing.done.connect(self._said)
         self._writing.failed.connect(self._failed)
         self._asking = Background(self)
         self._asking.done.connect(self._copy)
         self._asking.failed.connect(self._failed)
-        desk.control.ended.connect(self._take_run)
+        present.changed.connect(self.allow)
         desk.control.state_changed.connect(self.allow)
         runs.origin.currentIndexChanged.connect(self.allow)
         section.labels_wanted.connect(self.save_labels)
@@ -54,24 +54,20 @@ class KeepDesk(QObject):
     def allow(self, event: Any = None) -> None:
         """Enable the buttons that there is something for."""
         busy = self._desk.control.run is not None
-        self._section.allow(labels=self.last is not None, segmenter=self._runs.segmenter is not None, busy=busy)
-
-    def _take_run(self, run: Run) -> None:
-        self.last = run
-        self.allow()
-
-    def forget(self, run: Run) -> None:
-        """Offer nothing of a round that was deleted."""
-        if self.last is run:
-            self.last = None
-        self.allow()
+        self._section.allow(
+            labels=self._present.layers is not None,
+            command=self._present.run is not None,
+            segmenter=self._runs.segmenter is not None,
+            busy=busy,
+        )
+        self._section.name_round(self._present.in_words)
 
     def save_labels(self, path: Path) -> None:
-        """Write the masks of the last run."""
-        run = self.last
-        if run is not None:
+        """Write the masks of the round."""
+        layers = self._present.layers
+        if layers is not None:
             self._section.message.say("Saving ...")
-            self._writing.start(lambda: save_labels(path, run))
+            self._writing.start(lambda: save_labels(path, layers))
 
     def save_segmenter(self, path: Path) -> None:
         """Copy the chosen segmenter."""
@@ -100,17 +96,19 @@ class KeepDesk(QObject):
                 self._failed(error)
 
     def copy_command(self) -> None:
-        """Copy the command of the last run; what it needs is written to the session folder first."""
-        run = self.last
+        """Copy the command of the round; what it needs is written to the session folder first."""
+        run = self._present.run
         if run is not None:
             self._section.message.say("Writing what the command needs ...")
-            self._asking.start(lambda: command_of(run))
+            which = self._present.in_words
+            self._asking.start(lambda: (which, command_of(run)))
 
-    def _copy(self, command: str) -> None:
+    def _copy(self, copied: tuple[str, str]) -> None:
+        which, command = copied
         clipboard = QApplication.clipboard()
         if clipboard is not None:
             clipboard.setText(command)
-        self._section.message.say("The command is on the clipboard.", "done", details=command)
+        self._section.message.say(f"The command of {which} is on the clipboard.", "done", details=command)
 
     def _said(self, sentence: str) -> None:
         self._section.message.say(sentence, "done")

@@ -15,6 +15,9 @@ from napari_osvos._qt.layer_combo import LayerCombo
 from napari_osvos._qt.messages import Message
 from napari_osvos._qt.save_dialog import ask_where
 
+_LABELS_HELP = "Write the masks of the round that ended or was shown last as a TIFF stack or as OME-Zarr"
+_COMMAND_HELP = "Copy the command line that gives the same labels without a screen"
+
 
 class KeepSection(QWidget):
     """Save, load, apply, copy.
@@ -39,13 +42,11 @@ class KeepSection(QWidget):
     def __init__(self, viewer: Any, connections: Connections, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.save_labels = QPushButton("Save labels ...")
-        self.save_labels.setToolTip("Write the masks of the last round as a TIFF stack or as OME-Zarr")
         self.save_segmenter = QPushButton("Save segmenter ...")
         self.save_segmenter.setToolTip("Keep what was learned in a file, for other movies and for the command line")
         self.load_segmenter = QPushButton("Load segmenter ...")
         self.load_segmenter.setToolTip("Take a segmenter from a file: to apply it, or to learn on from it")
         self.copy_command = QPushButton("Copy as command")
-        self.copy_command.setToolTip("Copy the command line that gives the same labels without a screen")
         self.target = LayerCombo(viewer, Image, "no image", connections)
         self.apply = QPushButton("Apply")
         self.apply.setToolTip("Segment this layer with the segmenter as it is, without learning")
@@ -64,7 +65,8 @@ class KeepSection(QWidget):
         self.open.clicked.connect(self._open_folder)
         self.apply.clicked.connect(self.apply_wanted)
         self.copy_command.clicked.connect(self.command_wanted)
-        self.allow(labels=False, segmenter=False, busy=False)
+        self.name_round("")
+        self.allow(labels=False, command=False, segmenter=False, busy=False)
 
     def _lay_out(self) -> None:
         grid = QGridLayout(self)
@@ -86,18 +88,23 @@ class KeepSection(QWidget):
         grid.addLayout(folder, 3, 0, 1, 2)
         grid.addWidget(self.message, 4, 0, 1, 2)
 
-    def allow(self, *, labels: bool, segmenter: bool, busy: bool) -> None:
+    def name_round(self, words: str) -> None:
+        """Say of which round labels are saved and the command is copied; empty words for none."""
+        self.save_labels.setToolTip(f"{_LABELS_HELP}\nNow: {words}" if words else _LABELS_HELP)
+        self.copy_command.setToolTip(f"{_COMMAND_HELP}\nNow: {words}" if words else _COMMAND_HELP)
+
+    def allow(self, *, labels: bool, command: bool, segmenter: bool, busy: bool) -> None:
         """Enable what there is something for.
 
         Parameters
         ----------
-        labels, segmenter : bool
-            Whether there are masks to save, and a segmenter to save and apply.
+        labels, command, segmenter : bool
+            Whether there are masks to save, a run to repeat, and a segmenter to save and apply.
         busy : bool
             Whether a run is going on.
         """
         self.save_labels.setEnabled(labels)
-        self.copy_command.setEnabled(labels and not busy)
+        self.copy_command.setEnabled(command and not busy)
         self.save_segmenter.setEnabled(segmenter)
         self.load_segmenter.setEnabled(not busy)
         self.apply.setEnabled(segmenter and not busy)

@@ -22,6 +22,8 @@ _TASKS = {
     "look-alike": ("one of many objects", "Cells and the like: told apart by their borders, followed through time"),
     "distinct": ("an object of its own", "A mouse and a ball, or classes: each label is learned by itself"),
 }
+_LINK_HELP = "After you corrected masks by hand: follow the objects anew; all others keep their labels"
+_EXPORT_HELP = "Write tracks, measurements or a movie for other programs"
 
 
 class TaskRow(QWidget):
@@ -68,7 +70,7 @@ class ObjectsSection(QWidget):
     Signals
     -------
     link_wanted
-        Link the objects of the last round again.
+        Link the objects of the round again.
     export_wanted : str
         Write them as a kind of `napari_osvos.exporting.EXPORTS`.
     """
@@ -85,9 +87,7 @@ class ObjectsSection(QWidget):
             "Labels that you painted stay as they are."
         )
         self.link = QPushButton("Link again")
-        self.link.setToolTip("After you corrected masks by hand: follow the objects anew; all others keep their labels")
         self.export = QPushButton("Export")
-        self.export.setToolTip("Write tracks, measurements or a movie for other programs")
         self.menu = QMenu(self.export)
         self.export.setMenu(self.menu)
         self.message = Message()
@@ -101,6 +101,7 @@ class ObjectsSection(QWidget):
         column.addLayout(grid)
         column.addWidget(self.message)
         self.link.clicked.connect(self.link_wanted)
+        self.name_round("")
         self.allow(link=False, export=False)
 
     def offer(self, kinds: dict[str, str]) -> None:
@@ -116,6 +117,11 @@ class ObjectsSection(QWidget):
             if action is not None:
                 action.setData(kind)
                 action.triggered.connect(lambda checked=False, kind=kind: self.export_wanted.emit(kind))
+
+    def name_round(self, words: str) -> None:
+        """Say which round is linked and exported; empty words for none."""
+        self.link.setToolTip(f"{_LINK_HELP}\nNow: {words}" if words else _LINK_HELP)
+        self.export.setToolTip(f"{_EXPORT_HELP}\nNow: {words}" if words else _EXPORT_HELP)
 
     def allow(self, *, link: bool, export: bool) -> None:
         """Enable what there is something for."""

@@ -27,6 +27,7 @@ from napari_osvos._qt.objects_section import ObjectsSection
 from napari_osvos._qt.origin_desk import OriginDesk
 from napari_osvos._qt.paint_desk import PaintDesk
 from napari_osvos._qt.paint_watch import PaintWatch
+from napari_osvos._qt.present_round import PresentRound
 from napari_osvos._qt.progress_section import ProgressSection
 from napari_osvos._qt.recovery_desk import RecoveryDesk
 from napari_osvos._qt.revert_desk import RevertDesk
@@ -87,8 +88,9 @@ class Panel(QWidget):
         )
         wishes = WishDesk(self.data, self.frames, self.run, self.settings, self.watch, self.keeper)
         self.run_desk = RunDesk(wishes, self.run, self.progress, self.watch, self.estimate_desk, self.control, self)
-        self.tracks_desk = TracksDesk(napari_viewer, self.objects, self.control, self)
-        self.keep_desk = KeepDesk(self.keep, self.run, self.run_desk, self.keeper, self)
+        self.present = PresentRound(napari_viewer, self.data, self.control, self._connections, self)
+        self.tracks_desk = TracksDesk(napari_viewer, self.objects, self.control, self.present, self)
+        self.keep_desk = KeepDesk(self.keep, self.run, self.run_desk, self.keeper, self.present, self)
         self.round_keeper = RoundKeeper(
             napari_viewer, self.data, self.control, self.keeper, self.plain_settings, self._connections, self
         )
@@ -179,6 +181,7 @@ class Panel(QWidget):
         self.round_keeper.deleted.connect(self._forget_round)
         self.round_keeper.changed.connect(self._offer_rounds)
         self.rounds_desk.shown.connect(self.next_part.take_round)
+        self.rounds_desk.shown.connect(self.present.take_shown)
         self.rounds.selection_changed.connect(self._show_one_curve)
         self.tracks_desk.linked.connect(self.round_keeper.refresh)
 
@@ -198,8 +201,8 @@ class Panel(QWidget):
     def _forget_round(self, kept: KeptRound) -> None:
         self.origin_desk.forget(kept.segmenter)
         if kept.run is not None:
-            self.keep_desk.forget(kept.run)
             self.tracks_desk.forget(kept.run)
+        self.present.forget(kept)
         self.next_part.desk.forget(kept, kept.run)
 
     # -- settings ------------------------------------------------------------------------------

@@ -37,9 +37,9 @@ def track_rows(tracked: TrackedMovie, scale: Sequence[float] | None = None) -> n
 
 
 def can_be_drawn(run: Run) -> bool:
-    """Whether napari can draw tracks over the masks of a run: time comes first, then two or three axes of space."""
+    """Whether napari can draw tracks over the masks of a run: time comes first, then two or three other axes."""
     axes = run.wish.movie.axes
-    return axes.time_axis == 0 and len(axes.labels_layer_shape) == len(axes.labels_shape)
+    return axes.begins_with_time and len(axes.labels_layer_shape) in (3, 4)
 
 
 def show_tracks(viewer: Any, run: Run, scale: Sequence[float] | None, layer: Any = None) -> Any:
@@ -59,13 +59,14 @@ def show_tracks(viewer: Any, run: Run, scale: Sequence[float] | None, layer: Any
     ids = set(rows[:, 0].astype(int).tolist())
     if len(ids) == len(rows):
         return None
+    axes = run.wish.movie.axes
     selected = set(viewer.layers.selection)
     made = Tracks(
-        rows,
+        np.column_stack([rows[:, 0], axes.labels_positions(rows[:, 1], rows[:, 2:])]),
         graph={id: mothers for id, mothers in tracked.lineage.graph.items() if id in ids and ids.issuperset(mothers)},
         features={"mother": [tracked.lineage[int(id)].mother for id in rows[:, 0]]},
         name=f"{run.wish.movie.name} tracks {run.number}",
-        tail_length=max(5, min(30, run.wish.movie.axes.n_frames // 3)),
+        tail_length=max(5, min(30, axes.n_frames // 3)),
         metadata={FILLED_BY_A_RUN: run.number},
         **run.wish.movie.placement(),
     )
