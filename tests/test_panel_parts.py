@@ -25,6 +25,7 @@ from napari_osvos._qt.engine_bridge import INTERVAL, EngineBridge
 from napari_osvos._qt.expected_time import ExpectedTime
 from napari_osvos._qt.messages import Message
 from napari_osvos._qt.movie_layer import MovieLayer, guessed_axes
+from napari_osvos._qt.progress_section import ProgressSection
 from napari_osvos._qt.quality_dial import QualityDial, time_in_words
 from napari_osvos._qt.run import Run, words_at_the_end
 from napari_osvos._qt.save_dialog import ask_where
@@ -103,6 +104,15 @@ def test_the_dial_says_how_long_it_will_take(qtbot: Any) -> None:
     dial.quality = "fast"
     assert dial.words.text() == "Fast · about 5 s"
     assert [time_in_words(s) for s in (0.2, 61, 600, 7200)] == ["1 s", "61 s", "10 min", "2.0 h"]
+
+
+def test_a_run_may_end_while_napari_draws_its_progress(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = kept(qtbot, ProgressSection())
+    section.begin("Learning", learns=False)
+    section._told = 0.0
+    monkeypatch.setattr(section._activity, "set_description", lambda words: section.end())
+    section.show_progress(0.5, "Learning")
+    assert not section.bar.isVisibleTo(section)
 
 
 def test_expectations_are_corrected_by_what_a_run_took() -> None:
@@ -311,9 +321,10 @@ def test_a_movie_is_known_to_be_the_same_only_where_that_can_be_told(make_napari
 @pytest.mark.parametrize(
     ("event", "kept_frames", "segmenter", "words"),
     [
-        (Finished(1, 3.0, False), 1, None, "1 frame is in 'masks', after 3 s."),
         (Finished(6, 3.0, False), 6, None, "6 frames are in 'masks', after 3 s."),
+        (Finished(6, 3.0, False), 1, None, "1 of 6 frames are in 'masks', after 3 s."),
         (Finished(1, 3.0, True), 1, None, "The 1 frame done is in 'masks', after 3 s."),
+        (Finished(0, 3.0, True), 0, Path("round04.osvos"), "Stopped. What was learned is kept as round 4."),
         (Cancelled(), 2, None, "Cancelled. The 2 frames done are in 'masks'."),
         (Cancelled(), 0, Path("round04.osvos"), "Cancelled. What was learned is kept as round 4."),
         (Cancelled(), 0, None, "Cancelled. Nothing of this run was kept."),
@@ -321,6 +332,11 @@ def test_a_movie_is_known_to_be_the_same_only_where_that_can_be_told(make_napari
 )
 def test_the_end_of_a_run_is_said_as_it_is(event: Event, kept_frames: int, segmenter: Path | None, words: str) -> None:
     layers: Any = SimpleNamespace(labels_layer=SimpleNamespace(name="masks"))
-    wish: Any = None
+    wish: Any = SimpleNamespace(movie=SimpleNamespace(axes=SimpleNamespace(n_frames=6)))
     run = Run(wish, 4, layers, None, "over", segmenter=segmenter)
-    assert words_at_the_end(run, event, kept_frames)[0] == words
+    said, kind, _ = words_at_the_end(run, event, kept_frames)
+    assert said == words
+    assert (kind == "warning") == ("of 6" in words)
+    run.notes.append("The disk is full.")
+    said, kind, _ = words_at_the_end(run, event, kept_frames)
+    assert ((said, kind) == (f"{words} The disk is full.", "warning")) == isinstance(event, Finished)

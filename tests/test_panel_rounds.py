@@ -22,7 +22,7 @@ from napari_osvos._qt import round_layers, rounds_desk
 from napari_osvos.expected_accuracy import ExpectedAccuracy
 from napari_osvos.rounds import RoundFolder
 from napari_osvos.session import SessionFolder
-from napari_osvos.worker.events import Cancelled, Event, Finished, FrameDone, TrainingDone, TrainingProgress
+from napari_osvos.worker.events import Cancelled, Event, Finished, FrameDone, Preview, TrainingDone, TrainingProgress
 
 SHAPE = (5, 20, 30)
 STROKE = np.zeros(SHAPE[1:], np.uint16)
@@ -66,6 +66,13 @@ def begin(panel: Any) -> Any:
     run = wait_until(lambda: panel.control.run, "the run")
     wait_until(lambda: run.layers.labels_layer is not None, "its layer")
     return run
+
+
+def block(run: Any, frame: int) -> None:
+    """Have no room on the disk for the masks of a frame: a file is where their folder would be."""
+    folder = run.wish.session.rounds.masks(run.number) / "c" / str(frame)
+    folder.parent.mkdir(exist_ok=True)
+    folder.write_text("in the way")
 
 
 def learn(panel: Any, run: Any, steps: int = 3) -> None:
@@ -288,6 +295,25 @@ def test_painted_background_stays_background_in_a_complete_frame(opened: Any) ->
     panel.data.annotations.choose(layer)
     assert panel.frames.background_label == 9
     assert panel.frames.background.isVisibleTo(panel)
+
+
+@pytest.mark.parametrize("tool", ["brush", "bucket"])
+def test_masks_corrected_by_hand_are_saved_though_the_slider_stays(opened: Any, tool: str) -> None:
+    viewer, panel = two_rounds(opened)
+    viewer.dims.set_current_step(0, 3)
+    folder = saved(panel)
+    masks = viewer.layers["cells masks 1"]
+    with masks.block_history():  # as the mouse does: no slice is drawn anew
+        if tool == "brush":
+            masks.paint((3, 15, 15), 40, refresh=False)
+        else:
+            masks.fill((3, 15, 15), 40, refresh=False)
+    saved(panel)
+    fresh = rounds_desk._read(panel.round_keeper.rounds[0], panel.data.movie)[0]
+    np.testing.assert_array_equal(fresh, masks.data)
+    assert (fresh[3] == 40).any()
+    assert not panel.round_keeper.rounds[0].masks.look()  # no frame was marked that has nothing new
+    assert folder.read(1).filled == (0, 1, 2, 3, 4)
 
 
 # -- buttons and the key -------------------------------------------------------------------------
@@ -533,6 +559,51 @@ def test_masks_that_are_too_large_for_memory_are_not_copied(opened: Any, monkeyp
     assert array[4].any()
 
 
+def test_a_frame_that_cannot_be_stored_ends_filling_and_is_said(
+    make_napari_viewer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(round_layers, "LARGEST_IN_MEMORY", 100)
+    movie = small_movie()
+    viewer = make_napari_viewer()
+    viewer.add_image(movie.frames, name="cells")
+    panel = open_panel(viewer)
+    quick(panel)
+    paint(panel, movie.labels[0], 0)
+    viewer.dims.set_current_step(0, 0)  # which is filled first
+    run = begin(panel)
+    block(run, 2)
+    said = wait_for_end(panel)
+    assert 2 not in run.layers.filled
+    assert run.layers.filled
+    assert said.startswith((f"The {len(run.layers.filled)} frame", f"{len(run.layers.filled)} of 6 frames"))
+    assert f"Masks could not be stored in {panel.keeper.session.rounds.path} (" in said
+    assert said.count("could not be stored") == 1
+    assert not np.asarray(viewer.layers["cells masks 1"].data[2]).any()
+    assert saved(panel).read(1).filled == tuple(sorted(run.layers.filled))
+
+
+def test_previews_and_frames_that_cannot_be_stored_are_said_once(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(round_layers, "LARGEST_IN_MEMORY", 100)
+    _, panel = opened()
+    stopped: list[int] = []
+    monkeypatch.setattr(panel.bridge.engine, "stop_and_keep", lambda: stopped.append(1))
+    paint(panel, STROKE, 2)
+    run = begin(panel)
+    for frame in (1, 2, 3):
+        block(run, frame)
+    tell(panel, Preview(1, None, STROKE, None, 1), Preview(2, None, STROKE, None, 2))
+    wait_until(lambda: "could not be stored" in panel.progress.message.text, "the sentence")
+    assert stopped == []  # there may be room by the time that it has learned
+    learn(panel, run)
+    tell(panel, FrameDone(0, STROKE, None, 0.9, 1, 5, 0.0), FrameDone(3, STROKE, None, 0.9, 2, 5, 0.0))
+    assert stopped == [1]
+    tell(panel, Finished(2, 3.0, True))
+    said = wait_for_end(panel)
+    assert said.startswith("The 1 frame done is in 'cells masks 1'")
+    assert said.count("could not be stored") == 1
+    assert run.confidences == {0: 0.9}
+
+
 # -- earlier sessions ----------------------------------------------------------------------------
 
 KILLED = """
@@ -551,6 +622,52 @@ session.rounds.segmenter(4).write_bytes(b"of a run that was killed before anythi
 session.rounds.save(dataclasses.replace(FULL, number=3, filled=()))
 os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 """
+
+
+CLOSED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import napari
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+from napari_osvos.worker.client import Engine
+Engine.start, Engine.run = lambda engine: None, lambda engine, request: None
+from test_panel_rounds import SHAPE, STROKE, np, open_panel, paint, saved, segment
+viewer = napari.Viewer(show=False)
+viewer.add_image(np.zeros(SHAPE, np.uint8), name="cells")
+panel = open_panel(viewer)
+panel.objects.follow.setChecked(False)
+layer = paint(panel, STROKE, 2)
+segment(panel)
+saved(panel)
+for keeper in (panel.keeper, panel.round_keeper):
+    keeper._timer.stop()  # the last strokes come right after it
+def close():
+    for one, label in ((layer, 3), (viewer.layers["cells masks 1"], 40)):
+        with one.block_history():
+            one.paint((2, 15, 15), label, refresh=False)
+    panel.run.dial.quality = "best"
+    viewer.window._qt_window.close()
+QTimer.singleShot(0, close)
+QTimer.singleShot(200, QApplication.instance().quit)
+napari.run(force=True)
+"""
+
+
+def test_the_last_strokes_are_saved_when_the_window_is_closed(opened: Any, sessions: Path) -> None:
+    command = [sys.executable, "-c", CLOSED, str(Path(__file__).parent)]
+    subprocess.run(command, check=True, timeout=300)
+    (session,) = (SessionFolder.open(path) for path in sessions.iterdir())
+    assert not session.is_in_use
+    assert set(np.unique(session.read_frame(2))) == {0, 1, 3}
+    assert session.settings()["quality"] == "best"
+    viewer, panel = opened()
+    wait_until(lambda: "with 1 round" in panel.offer.text, "the offer")
+    panel.offer.press()
+    wait_until(lambda: len(rows(panel)) == 1, "the round")
+    panel.rounds.show_masks.click()
+    wait_until(lambda: "cells masks 1" in viewer.layers, "the masks")
+    assert (viewer.layers["cells masks 1"].data[2] == 40).any()
 
 
 def test_rounds_are_there_again_after_napari_was_killed(opened: Any, sessions: Path) -> None:

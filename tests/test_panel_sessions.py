@@ -16,9 +16,10 @@ pytest.importorskip("napari", reason="the panel needs napari and a Qt binding")
 
 import dask.array
 from panel_driver import open_panel, paint, run_events, wait_until
+from test_rounds import keep
 
 from napari_osvos._qt import recovery_desk, round_layers
-from napari_osvos.session import SessionFolder
+from napari_osvos.session import SessionFolder, find_recoverable
 
 SHAPE = (6, 40, 50)
 STROKE = np.zeros(SHAPE[1:], np.uint16)
@@ -232,6 +233,65 @@ def test_paint_stays_where_it_is_if_the_other_folder_cannot_be_written(cells: An
     wait_until(lambda: not former.is_in_use, "the end of the former session")
     assert former.frames == (2,)
     assert not former._state()["settled"]
+
+
+def test_another_folder_is_remembered_and_searched(make_napari_viewer: Any, cells: Any, tmp_path: Path) -> None:
+    viewer, panel = cells
+    lost_session(frames={1: STROKE})
+    panel.keep.folder_wanted.emit(tmp_path / "elsewhere")
+    paint(panel, STROKE, 4)
+    session = saved(panel)
+    viewer.window.remove_dock_widget(panel)
+    wait_until(lambda: not session.is_in_use, "the end of the session")
+    other = make_napari_viewer()
+    other.add_image(np.zeros(SHAPE, np.uint8), name="cells")
+    again = open_panel(other)
+    assert Path(again.keep.folder.text()).parent == tmp_path / "elsewhere"
+    assert "(4)" in offered(again)
+    again.offer.press()
+    assert again.data.painted_layer.data[4].any()
+    wait_until(lambda: "(1)" in again.offer.text, "the offer of the default folder")
+
+
+def test_what_a_chosen_folder_holds_is_offered_after_what_is_offered_now(
+    make_napari_viewer: Any, tmp_path: Path
+) -> None:
+    here = lost_session(frames={1: STROKE})
+    viewer = make_napari_viewer()
+    viewer.add_image(np.zeros(SHAPE, np.uint8), name="cells")
+    panel = open_panel(viewer)
+    assert "(1)" in offered(panel)
+    os.renames(lost_session(frames={5: STROKE}).path, tmp_path / "elsewhere" / "session")
+    panel.keep.folder_wanted.emit(tmp_path / "elsewhere")
+    run_events(1.5)
+    assert "(1)" in panel.offer.text
+    panel.recovery_desk.discard()
+    wait_until(lambda: "(5)" in panel.offer.text, "the offer of the other folder")
+    panel.offer.press()
+    assert panel.data.painted_layer.data[5].any()
+    assert panel.offer.text == ""
+    assert here._state()["settled"]
+
+
+def test_a_folder_that_was_chosen_twice_does_not_offer_its_own_paint(
+    cells: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, panel = cells
+    paint(panel, STROKE, 2)
+    former = saved(panel)
+    keep(former.rounds, 1, channels=None)  # so that it would be offered, though the paint is there
+
+    def find_late(*given: Any) -> Any:
+        while former.is_in_use:
+            time.sleep(0.002)
+        return find_recoverable(*given)
+
+    monkeypatch.setattr(recovery_desk, "find_recoverable", find_late)
+    panel.keep.folder_wanted.emit(former.path.parent)
+    wait_until(lambda: not former.is_in_use, "the end of the former session")
+    run_events(1.5)
+    assert panel.offer.text == ""
+    assert saved(panel).path != former.path
 
 
 # -- bringing back -------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,7 +16,15 @@ import pytest
 import tifffile
 
 from napari_osvos.movie_facts import MovieFacts
-from napari_osvos.session import FOLDER_VARIABLE, PAINTING, SessionFolder, default_root, find_recoverable
+from napari_osvos.session import (
+    FOLDER_VARIABLE,
+    PAINTING,
+    SessionFolder,
+    choose_root,
+    default_root,
+    find_recoverable,
+    known_roots,
+)
 
 SHAPE = (24, 32, 40)
 MOVIE = MovieFacts("movie.tif", None, SHAPE, "uint8")
@@ -304,6 +313,43 @@ def test_the_folder_of_all_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv(FOLDER_VARIABLE)
     assert default_root().name == "sessions"
     assert "napari-osvos" in str(default_root())
+
+
+def test_chosen_folders_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "default"))
+    default, one, two = (tmp_path / name for name in ("default", "one", "two"))
+    assert known_roots() == (default,)
+    choose_root(one)
+    choose_root(two)
+    assert known_roots() == (two, one, default)
+    choose_root(default)
+    assert known_roots() == (default, two, one)
+    sessions = [begin(root) for root in (one, two)]
+    for session in sessions:
+        session.save_frames({1: paint()})
+        session.close()
+    shutil.rmtree(default.parent / "two")
+    assert [found.path for found in find_recoverable(MOVIE)] == [sessions[0].path]
+    assert len(find_recoverable(MOVIE, one, one / ".." / "one")) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"folders": "/a"}', '{"folders": [1, "", null]}'])
+def test_damaged_notes_of_chosen_folders_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    (tmp_path / "folders.json").write_text(text)
+    assert known_roots() == (tmp_path,)
+    choose_root(tmp_path / "one")
+    assert known_roots() == (tmp_path / "one", tmp_path)
+
+
+def test_a_folder_that_cannot_be_remembered_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match=r"^Sessions are not kept in .*file the next time \(.*\); choose a folder again"):
+        choose_root(tmp_path / "file")
+    assert known_roots() == (tmp_path,)
 
 
 def test_odd_names_make_plain_folders(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ A session folder holds::
     rounds/painting-*.npy     a layer to paint on that is too large for memory
     command/                  what "copy as command" needs: annotations, and the movie if it is in no file
 
+Beside them, in the default folder of all sessions, ``folders.json`` names the folders that were chosen for them.
+
 Every file is written beside its place and then renamed. Every layer that is painted on has a session folder of its own
 in every viewer, so no two ever write to one place; one that goes on from others names them, for their rounds.
 """
@@ -44,6 +46,7 @@ FOLDER_VARIABLE = "NAPARI_OSVOS_SESSIONS"
 PAINTING = "painting-{}.npy"
 """Name, in the folder of the rounds, of a layer to paint on that is too large for memory."""
 _FORMAT = 1
+_ROOTS = "folders.json"
 _COUNT = itertools.count(1)
 
 
@@ -55,6 +58,32 @@ def default_root() -> Path:
     if named:
         return Path(named).expanduser()
     return platformdirs.user_data_path("napari-osvos", appauthor=False) / "sessions"
+
+
+def known_roots() -> tuple[Path, ...]:
+    """Return the folders that sessions are kept in: the present one, those chosen before, and the default one."""
+    chosen = read_json(default_root() / _ROOTS).get("folders")
+    named = [Path(one) for one in chosen if isinstance(one, str) and one] if isinstance(chosen, list) else []
+    return tuple(dict.fromkeys([*named, default_root()]))
+
+
+def choose_root(root: Path) -> None:
+    """Have sessions kept in another folder from now on, also when the program is started anew: see `known_roots`.
+
+    Raises
+    ------
+    OSError
+        If there cannot be such a folder, or that cannot be noted; one sentence.
+    """
+    root = root.absolute()
+    folders = [root, *(one for one in known_roots() if one != root)]
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        write_json(default_root() / _ROOTS, {"folders": list(map(str, folders))})
+    except OSError as error:
+        cause = error.strerror or str(error).rstrip(".")
+        words = f"Sessions are not kept in {root} the next time ({cause}); choose a folder again then."
+        raise OSError(words) from error
 
 
 class SessionFolder(PaintFolder):
@@ -231,21 +260,33 @@ class SessionFolder(PaintFolder):
         return {word: bool(plain.get(word)) for word in ("closed", "settled")}
 
 
-def find_recoverable(movie: MovieFacts, root: Path | None = None) -> list[SessionFolder]:
+def find_recoverable(movie: MovieFacts, *roots: Path) -> list[SessionFolder]:
     """Find sessions on a movie with paint or rounds in them that no viewer has open, newest first.
 
     Those that crashed as well as those that were closed; not those that were settled (`SessionFolder.settle`). Damaged
     or foreign folders are passed over.
+
+    Parameters
+    ----------
+    movie : MovieFacts
+    *roots : Path
+        Folders of sessions; all of `known_roots` by default.
     """
-    root = root or default_root()
     found = []
-    for path in root.iterdir() if root.is_dir() else ():
+    for path in _inside(roots or known_roots()):
         with contextlib.suppress(OSError):
             session = SessionFolder.open(path)
             worth = session.has_paint or not session.rounds.is_empty
             if worth and session.movie.is_same_movie(movie) and not session._state()["settled"]:
                 found.append(session)
     return sorted((session for session in found if not session.is_in_use), key=lambda session: -session.saved_at)
+
+
+def _inside(roots: Iterable[Path]) -> Iterator[Path]:
+    """What is in some folders, each looked at once; one that is gone, as with its disk, holds nothing."""
+    for root in {root.resolve(): root for root in roots}.values():
+        with contextlib.suppress(OSError):
+            yield from list(root.iterdir())
 
 
 def _this_process() -> dict[str, Any]:

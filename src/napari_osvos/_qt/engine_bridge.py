@@ -11,14 +11,14 @@ from typing import Protocol
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 from napari_osvos.worker.client import Engine
-from napari_osvos.worker.events import Event, FrameDone, Preview
+from napari_osvos.worker.events import Event, FrameDone, Noted, Preview
 
 # Events are handed over this far apart, so that painting and scrolling come in between.
 INTERVAL = 80  # ms
 
 
 class FrameSink(Protocol):
-    """Takes what is to be drawn, in the thread of the engine."""
+    """Takes what is to be drawn, in the thread of the engine; an `OSError` of one sentence says that it cannot."""
 
     def write(self, frame: int, labels: object, probability: object = None, uncertainty: object = None) -> None:
         """Take a finished frame."""
@@ -63,11 +63,7 @@ class EngineBridge(QObject):
 
     def take(self, event: Event) -> None:
         """Take an event; called in the engine's thread."""
-        sink = self.sink
-        if sink is not None and isinstance(event, FrameDone):
-            sink.write(event.frame, event.labels, event.probability, event.uncertainty)
-        elif sink is not None and isinstance(event, Preview):
-            sink.write_preview(event.frame, event.z, event.labels, event.probability)
+        event = self._draw(event)
         with self._lock:
             last = self._news[-1] if self._news else None
             if isinstance(event, Preview) and isinstance(last, Preview):
@@ -76,6 +72,20 @@ class EngineBridge(QObject):
             wake, self._awake = not self._awake, True
         if wake:
             self._came.emit()
+
+    def _draw(self, event: Event) -> Event:
+        """Draw what came; return what is to be told of it."""
+        sink = self.sink
+        try:
+            if sink is not None and isinstance(event, FrameDone):
+                sink.write(event.frame, event.labels, event.probability, event.uncertainty)
+            elif sink is not None and isinstance(event, Preview):
+                sink.write_preview(event.frame, event.z, event.labels, event.probability)
+        except OSError as error:
+            if isinstance(event, FrameDone):
+                self.engine.stop_and_keep()  # the frames to come would be lost as well
+            return Noted(str(error))
+        return event
 
     def _wake(self) -> None:
         if not self._timer.isActive():

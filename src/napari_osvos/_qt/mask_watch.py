@@ -77,9 +77,12 @@ class MaskWatch:
         self._layer = None
 
     def _stroke(self, event: Any) -> None:
+        touched: set[int] = set()
         for atom in event.value:
             indices = atom.slice_key if hasattr(atom, "slice_key") else atom[0]
-            self._stroked.update(self.axes.frames_touched(indices))
+            touched.update(self.axes.frames_touched(indices))
+        self._stroked |= touched
+        self.mark_changed(touched & set(self._layers.filled))  # no other event may come of a stroke
 
     def _drawn(self, event: Any = None) -> None:
         """Undo and scripts tell no more than that the slice is drawn again, as moving the slider does."""

@@ -288,7 +288,10 @@ class Panel(QWidget):
 
 
 class _Farewell:
-    """Ends what is not Qt's, after Qt has destroyed the panel."""
+    """Saves the last strokes and ends what is not Qt's, after Qt has destroyed the panel.
+
+    That is all that comes when the window is closed: neither layers nor the panel are told of it.
+    """
 
     def __init__(self, panel: Panel) -> None:
         self._connections = panel._connections
@@ -296,7 +299,7 @@ class _Farewell:
         self._keeper = panel.keeper
         self._engine = panel.bridge.engine
         self._strip = panel.next_part.strip
-        self._saver = panel.round_keeper.saver
+        self._rounds = panel.round_keeper
 
     def __call__(self, destroyed: Any = None) -> None:
         self._engine.close()
@@ -305,7 +308,14 @@ class _Farewell:
             self._shortcuts.release()
         with contextlib.suppress(RuntimeError):  # it went with its window
             self._strip.deleteLater()
-        self._saver.close()
+        for one in (self._keeper, self._rounds):
+            one.sentences.end()
+        with contextlib.suppress(Exception):  # masks that cannot be read must not keep the paint from being saved
+            self._rounds.save()
+            self._rounds.saver.wait()  # where Python ends now, it starts no thread that a zarr would need
+        self._rounds.saver.close()
+        with contextlib.suppress(Exception):
+            self._keeper.save_last()
         self._keeper.end_sessions()
 
 

@@ -72,11 +72,12 @@ class ProgressSection(QWidget):
         left = "" if seconds_left is None else f" · {time_in_words(seconds_left)} left"
         self.bar.setFormat(f"{what}{left}")
         self.bar.setToolTip(self.bar.format())
-        now = time.monotonic()
-        if self._activity is not None and now - self._told > ACTIVITY_INTERVAL:
+        now, activity = time.monotonic(), self._activity
+        if activity is not None and now - self._told > ACTIVITY_INTERVAL:
             self._told = now
-            self._activity.set_description(f"{what}{left}")
-            self._activity.update(value - self._activity.n)
+            activity.set_description(f"{what}{left}")
+            if activity is self._activity:  # napari handles events in there, of which one may be the end
+                activity.update(value - activity.n)
 
     def end(self) -> None:
         """Take the bars away; the curve stays until the next run, or until its round shows it."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from napari_osvos._qt.messages import Message
 from napari_osvos._qt.paint_desk import PaintDesk
 from napari_osvos._qt.paint_watch import PaintWatch
 from napari_osvos._qt.session_keeper import SessionKeeper
-from napari_osvos.session import SessionFolder, find_recoverable
+from napari_osvos.session import SessionFolder, find_recoverable, known_roots
 from napari_osvos.session_rounds import read_rounds
 
 # An offer waits this long for the layers that are opened together with the movie.
@@ -62,6 +64,7 @@ class RecoveryDesk(QObject):
         self._desk, self._watch, self._keeper = desk, watch, keeper
         self._layer: Any = None
         self._left: list[SessionFolder] = []
+        self._found: set[Path] = set()  # those that are left, and those before them
         self._offered: tuple[SessionFolder, dict[int, Any]] | None = None
         self._considering = QTimer(self)
         self._considering.setSingleShot(True)
@@ -70,6 +73,7 @@ class RecoveryDesk(QObject):
         self._searching.done.connect(self._take_found)
         self._reading.done.connect(self._take_read)
         data.movie_changed.connect(self._take_movie)
+        keeper.moved.connect(self._search_there)
         offer.acted.connect(self.restore)
         offer.refused.connect(self.discard)
         self._take_movie()
@@ -81,17 +85,28 @@ class RecoveryDesk(QObject):
         layer = None if movie is None else movie.layer
         if layer is self._layer:  # with other axes, which may be what the paint needs
             return
-        self._layer, self._left, self._offered = layer, [], None
+        self._layer, self._left, self._found, self._offered = layer, [], set(), None
         self._considering.stop()
         self._offer.clear()
+        self._search((self._keeper.root, *known_roots()))
+
+    def _search(self, roots: Sequence[Path]) -> None:
+        layer, movie = self._layer, self._data.movie
         if movie is not None:
-            facts, root = movie.facts, self._keeper.root
-            self._searching.start(lambda: (layer, find_recoverable(facts, root)))
+            facts = movie.facts
+            self._searching.start(lambda: (layer, find_recoverable(facts, *roots)))
+
+    def _search_there(self, root: Path) -> None:
+        """Search a folder that was chosen for sessions just now; the others were searched already."""
+        self._search([root])
 
     def _take_found(self, found: tuple[Any, list[SessionFolder]]) -> None:
-        if found[0] is self._layer:
-            self._left = found[1]
-            self._considering.start(CONSIDERATION)
+        layer, sessions = found
+        if layer is self._layer:
+            self._left += [session for session in sessions if session.path not in self._found]
+            self._found |= {session.path for session in sessions}
+            if self._offered is None:  # else they come after it
+                self._considering.start(CONSIDERATION)
 
     def _read_next(self) -> None:
         if self._left:
@@ -101,6 +116,9 @@ class RecoveryDesk(QObject):
     def _take_read(self, read: tuple[Any, SessionFolder, dict[int, Any], list[str], int]) -> None:
         layer, session, frames, complaints, n_rounds = read
         if layer is not self._layer:
+            return
+        if self._offered is not None:  # one of a folder that was chosen meanwhile
+            self._left.insert(0, session)
             return
         if complaints:
             self.said.emit(" ".join(complaints), "warning")

@@ -18,6 +18,7 @@ from napari_osvos._qt.mask_watch import MaskWatch
 from napari_osvos._qt.round_layers import RoundLayers
 from napari_osvos._qt.run import Run
 from napari_osvos._qt.run_control import RunControl
+from napari_osvos._qt.sentences import Sentences
 from napari_osvos._qt.session_keeper import SessionKeeper
 from napari_osvos.round_record import Round
 from napari_osvos.round_saver import RoundSaver
@@ -72,7 +73,8 @@ class RoundKeeper(QObject):
         self._rounds: WeakKeyDictionary[Any, list[KeptRound]] = WeakKeyDictionary()  # of each movie layer
         self._followed: KeptRound | None = None  # the one that is going on
         self._failed.connect(self._tell_failed, Qt.ConnectionType.QueuedConnection)
-        self.saver = RoundSaver(_forward_to(self._failed))
+        self.sentences = Sentences(self._failed)
+        self.saver = RoundSaver(self.sentences)
         self._reading = Background(self)
         self._reading.done.connect(self._take_read)
         self._reading.failed.connect(lambda error: self.said.emit(str(error), "error"))
@@ -258,11 +260,3 @@ def _read(session: SessionFolder) -> tuple[list[tuple[RoundFolder, Round]], list
     for folder in round_folders(session):
         folder.finish_deletions()
     return read_rounds(session)
-
-
-def _forward_to(signal: Any) -> Callable[[str], None]:
-    def forward(sentence: str) -> None:
-        with contextlib.suppress(RuntimeError):  # the panel was closed meanwhile
-            signal.emit(sentence)
-
-    return forward

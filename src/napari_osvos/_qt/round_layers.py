@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -83,7 +84,8 @@ class RoundLayers:
         path = RoundFolder(self._folder).file(self.number, f"-{what}.zarr")
         whole = [letter in "YX" for letter in self._letters()]
         chunks = tuple(min(n, ZARR_CHUNK) if w else 1 for n, w in zip(shape, whole, strict=True))
-        return zarr.create_array(str(path), shape=shape, dtype=dtype, chunks=chunks, overwrite=True)
+        with _storing(self._folder):
+            return zarr.create_array(str(path), shape=shape, dtype=dtype, chunks=chunks, overwrite=True)
 
     def _letters(self) -> str:
         axes = self.movie.axes
@@ -103,10 +105,17 @@ class RoundLayers:
     # -- in any thread -------------------------------------------------------------------------
 
     def write(self, frame: int, labels: Any, probability: Any = None, uncertainty: Any = None) -> None:
-        """Write a finished frame."""
-        with self._lock:
+        """Write a finished frame.
+
+        Raises
+        ------
+        OSError
+            If it is kept on the disk and cannot be written; one sentence. Nothing of it stays.
+        """
+        with self._lock, _storing(self._folder):
             if not self._open:
                 return
+            self._previewed.add(frame)  # what there is of it, if the disk is full
             self.movie.axes.write_frame(self.labels, frame, labels)
             for what, values in (("probabilities", probability), ("uncertainty", uncertainty)):
                 if what in self._images and values is not None:
@@ -114,9 +123,9 @@ class RoundLayers:
             self.filled.add(frame)
 
     def write_preview(self, frame: int, z: int | None, plane: Any, probability: Any = None) -> None:
-        """Write what is learned so far of a plane (Y, X), unless the frame is finished."""
+        """Write what is learned so far of a plane (Y, X), unless the frame is finished; raises as `write`."""
         axes = self.movie.axes
-        with self._lock:
+        with self._lock, _storing(self._folder):
             if not self._open or frame in self.filled:
                 return
             for array, values in ((self.labels, plane), (self._images.get("probabilities"), probability)):
@@ -199,7 +208,8 @@ class RoundLayers:
             shape = self.movie.axes.labels_shape[1:]
             for frame in self._previewed - self.filled:
                 for array in (self.labels, *self._images.values()):
-                    self.movie.axes.write_frame(array, frame, np.zeros(shape, array.dtype))
+                    with contextlib.suppress(OSError):  # it is not among those that are filled
+                        self.movie.axes.write_frame(array, frame, np.zeros(shape, array.dtype))
         anew = not self.is_shown
         self.show()
         self.labels_layer.refresh()  # with its thumbnail
@@ -212,3 +222,14 @@ class RoundLayers:
         for layer in (self.labels_layer, *self._image_layers.values()):
             if layer is not None and layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
+
+
+@contextlib.contextmanager
+def _storing(folder: Path) -> Iterator[None]:
+    """Say in a sentence that masks cannot be written to the disk."""
+    try:
+        yield
+    except OSError as error:
+        cause = error.strerror or str(error).rstrip(".")
+        words = f"Masks could not be stored in {folder} ({cause}); make room there, or choose another session folder."
+        raise OSError(words) from error

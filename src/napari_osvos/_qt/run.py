@@ -11,7 +11,7 @@ from napari_osvos._qt.wish import Wish
 from napari_osvos.expected_accuracy import ExpectedAccuracy
 from napari_osvos.suggest import Suggestion
 from napari_osvos.tracking import TrackedMovie
-from napari_osvos.worker.events import Cancelled, EngineDied, Event, Failed, Finished, FrameDone, TrainingProgress
+from napari_osvos.worker.events import EngineDied, Event, Failed, Finished, FrameDone, TrainingProgress
 
 
 @dataclass(eq=False)
@@ -113,11 +113,16 @@ def words_at_the_end(run: Run, event: Event, kept: int) -> tuple[str, str, str]:
         rest = f" {done} in {run.layers.labels_layer.name!r}."
     else:
         rest = f" What was learned is kept as round {run.number}." if run.segmenter is not None else ""
-    if isinstance(event, Finished) and kept:
-        some = done if event.stopped else f"{kept} {many} {verb}"
-        sentence = f"{some} in {run.layers.labels_layer.name!r}, after {time_in_words(event.seconds)}."
-        return " ".join([sentence, *run.notes]), "warning" if run.notes else "done", ""
+    over = rest or " Nothing of this run was kept."
+    if isinstance(event, Finished):
+        total = run.wish.movie.axes.n_frames
+        lost = kept < total and not event.stopped
+        sentence = f"Stopped.{over}"
+        if kept:
+            some = f"{kept} of {total} frames are" if lost else done if event.stopped else f"{kept} {many} {verb}"
+            sentence = f"{some} in {run.layers.labels_layer.name!r}, after {time_in_words(event.seconds)}."
+        kind = "warning" if run.notes or lost else "done" if kept else "info"
+        return " ".join([sentence, *run.notes]), kind, ""
     if isinstance(event, (Failed, EngineDied)):
         return event.message + rest, "error", event.details
-    what = "Cancelled." if isinstance(event, Cancelled) else "Stopped."
-    return what + (rest or " Nothing of this run was kept."), "info", ""
+    return f"Cancelled.{over}", "info", ""

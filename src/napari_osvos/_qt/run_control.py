@@ -162,8 +162,9 @@ class RunControl(QObject):
             if isinstance(event, (Preview, FrameDone)):
                 self._stage.draw_soon(event.frame)
             elif isinstance(event, Noted):
-                self.run.notes.append(event.message)  # said again at the end: progress takes its place
-                self.said.emit(event.message, "warning", "")
+                if event.message not in self.run.notes:  # a full disk is noted with every frame
+                    self.run.notes.append(event.message)  # said again at the end: progress takes its place
+                    self.said.emit(event.message, "warning", "")
             elif isinstance(event, TrainingDone):
                 self._take_training_done(self.run, event)
         if fills and self.run is not None:

@@ -13,9 +13,10 @@ from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from napari_osvos._qt.connections import Connections
 from napari_osvos._qt.movie_layer import MovieLayer
 from napari_osvos._qt.paint_watch import PaintWatch
+from napari_osvos._qt.sentences import Sentences
 from napari_osvos.autosave import Autosaver
 from napari_osvos.movie_facts import MovieFacts
-from napari_osvos.session import SessionFolder
+from napari_osvos.session import SessionFolder, choose_root, known_roots
 
 INTERVAL = 3000  # ms
 
@@ -35,18 +36,21 @@ class SessionKeeper(QObject):
 
     Attributes
     ----------
-    root : Path or None
-        Folder of all sessions; None for the default one.
+    root : Path
+        Folder of the sessions to come: the one that was chosen last, in this viewer or an earlier one.
 
     Signals
     -------
     folder_changed : Path
         The present session is kept there.
+    moved : Path
+        The sessions to come are kept in there.
     said : str, str
         A sentence and its kind.
     """
 
     folder_changed = Signal(object)
+    moved = Signal(object)
     said = Signal(str, str)
     _failed = Signal(str)
 
@@ -60,10 +64,11 @@ class SessionKeeper(QObject):
     ) -> None:
         super().__init__(parent)
         self._watch, self._settings = watch, settings
-        self.root: Path | None = None
+        self.root = known_roots()[0]
         self._savers: dict[tuple[Any, Any], Autosaver] = {}  # of a movie and a layer of paint, or None
         self._present: tuple[Any, Any] | None = None
         self._failed.connect(self._tell_failed, Qt.ConnectionType.QueuedConnection)
+        self.sentences = Sentences(self._failed)
         connections.connect(viewer.layers.events.removed, self._end_those_of)
         self._timer = QTimer(self)
         self._timer.setInterval(INTERVAL)
@@ -91,7 +96,7 @@ class SessionKeeper(QObject):
 
     def _begin(self, facts: MovieFacts) -> Autosaver:
         session = SessionFolder.for_movie(facts.name, facts.source, facts.shape, facts.dtype, self.root)
-        return Autosaver(session, _forward_to(self._failed))
+        return Autosaver(session, self.sentences)
 
     def save(self) -> None:
         """Have saved what changed; returns at once."""
@@ -108,11 +113,15 @@ class SessionKeeper(QObject):
             self.save()
 
     def move_to(self, root: Path) -> None:
-        """Keep the paint of this session, and the sessions to come, in another folder.
+        """Keep the paint of this session, and the sessions to come in any viewer, in another folder.
 
         What runs have written stays where it is: it may be on the screen, or be refined.
         """
         self.root = root
+        try:
+            choose_root(root)
+        except OSError as error:
+            self._tell_failed(str(error))
         if self._present is not None:
             former, painted = self._savers[self._present], self._watch.painted
             self.save()
@@ -120,12 +129,26 @@ class SessionKeeper(QObject):
             saver.save(None if painted is None else painted.copies(), self._settings())
             _in_thread(_replace, former, saver)
             self.folder_changed.emit(saver.session.path)
+        self.moved.emit(root)
 
     def close(self) -> None:
         """Save what is left and end the sessions."""
         self._timer.stop()
         self.save_all()
         self.end_sessions()
+
+    def save_last(self) -> None:
+        """Have saved what no timer came to, after Qt has destroyed the panel; tells nobody."""
+        if self._present is None:
+            return
+        painted, frames, settings = self._watch.painted, None, None
+        if painted is not None:
+            with contextlib.suppress(Exception):  # as in `save_all`
+                painted.finish()
+            frames = painted.take_unsaved()
+        with contextlib.suppress(RuntimeError):  # the controls went with the panel
+            settings = self._settings()
+        self._savers[self._present].save(frames, settings)
 
     def end_sessions(self) -> None:
         """End the sessions in a thread that Python waits for when it exits; touches nothing of Qt."""
@@ -148,14 +171,6 @@ class SessionKeeper(QObject):
         self.said.emit(sentence, "error")
 
 
-def _forward_to(signal: Any) -> Callable[[str], None]:
-    def forward(sentence: str) -> None:
-        with contextlib.suppress(RuntimeError):  # the panel was closed meanwhile
-            signal.emit(sentence)
-
-    return forward
-
-
 def _in_thread(work: Callable[..., None], *given: Any) -> None:
     threading.Thread(target=work, args=given, name="napari-osvos last save").start()
 
@@ -168,7 +183,7 @@ def _close_all(savers: Sequence[Autosaver]) -> None:
 def _replace(former: Autosaver, saver: Autosaver) -> None:
     """End a session whose paint another one has now; if that cannot be written, it will be offered again."""
     saved = saver.wait()
-    former.close()
     if saved and former.session.path.exists():
         with contextlib.suppress(OSError):
-            former.session.settle()
+            former.session.settle()  # while it is in use still, so that it is never offered
+    former.close()
