@@ -625,13 +625,16 @@ os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 CLOSED = """
-import sys
+import sys, time
 sys.path.insert(0, sys.argv[1])
 import napari
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 from napari_osvos.worker.client import Engine
+from napari_osvos.round_masks import MaskWriter
 Engine.start, Engine.run = lambda engine: None, lambda engine, request: None
+write = MaskWriter.write
+MaskWriter.write = lambda *given: (time.sleep(0.5), write(*given))
 from test_panel_rounds import SHAPE, STROKE, np, open_panel, paint, saved, segment
 viewer = napari.Viewer(show=False)
 viewer.add_image(np.zeros(SHAPE, np.uint8), name="cells")
@@ -642,6 +645,7 @@ segment(panel)
 saved(panel)
 for keeper in (panel.keeper, panel.round_keeper):
     keeper._timer.stop()  # the last strokes come right after it
+tells = [saver._on_error for saver in (panel.round_keeper.saver, *panel.keeper._savers.values())]
 def close():
     for one, label in ((layer, 3), (viewer.layers["cells masks 1"], 40)):
         with one.block_history():
@@ -651,6 +655,8 @@ def close():
 QTimer.singleShot(0, close)
 QTimer.singleShot(200, QApplication.instance().quit)
 napari.run(force=True)
+for tell in tells:
+    tell("The disk is full.")  # to nobody
 """
 
 

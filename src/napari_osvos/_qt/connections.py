@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -33,3 +34,19 @@ class Connections:
         for emitter, callback in pairs:
             with contextlib.suppress(Exception):  # the emitter may be gone already
                 emitter.disconnect(callback)
+
+
+def forward_to(owner: Any, signal: str) -> Callable[[str], None]:
+    """Return what emits a signal of a Qt object, in any thread, for as long as the object is there.
+
+    The signal is looked up anew each time: one that was looked up before its object was destroyed crashes PyQt.
+    """
+    reference = weakref.ref(owner)
+
+    def forward(sentence: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the panel was closed meanwhile
+            live = reference()
+            if live is not None:
+                getattr(live, signal).emit(sentence)
+
+    return forward

@@ -45,6 +45,9 @@ from napari_osvos._qt.wish_desk import WishDesk
 from napari_osvos.session import SessionFolder
 from napari_osvos.session_rounds import round_folders
 
+# The masks of a large movie may take this long to be saved when the window is closed.
+LAST_SAVE = 60.0  # s
+
 
 class Panel(QWidget):
     """Paint, segment, see it learn, refine.
@@ -308,15 +311,14 @@ class _Farewell:
             self._shortcuts.release()
         with contextlib.suppress(RuntimeError):  # it went with its window
             self._strip.deleteLater()
-        for one in (self._keeper, self._rounds):
-            one.sentences.end()
         with contextlib.suppress(Exception):  # masks that cannot be read must not keep the paint from being saved
             self._rounds.save()
-            self._rounds.saver.wait()  # where Python ends now, it starts no thread that a zarr would need
-        self._rounds.saver.close()
         with contextlib.suppress(Exception):
             self._keeper.save_last()
         self._keeper.end_sessions()
+        self._rounds.saver.close()
+        with contextlib.suppress(TimeoutError):  # once Python is ending, zarr writes nothing more
+            self._rounds.saver.wait(LAST_SAVE)
 
 
 def _heading(title: str) -> QLabel:

@@ -11,14 +11,13 @@ from weakref import WeakKeyDictionary
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 from napari_osvos._qt.background import Background
-from napari_osvos._qt.connections import Connections
+from napari_osvos._qt.connections import Connections, forward_to
 from napari_osvos._qt.data_section import DataSection
 from napari_osvos._qt.kept_round import KeptRound, round_of
 from napari_osvos._qt.mask_watch import MaskWatch
 from napari_osvos._qt.round_layers import RoundLayers
 from napari_osvos._qt.run import Run
 from napari_osvos._qt.run_control import RunControl
-from napari_osvos._qt.sentences import Sentences
 from napari_osvos._qt.session_keeper import SessionKeeper
 from napari_osvos.round_record import Round
 from napari_osvos.round_saver import RoundSaver
@@ -73,8 +72,7 @@ class RoundKeeper(QObject):
         self._rounds: WeakKeyDictionary[Any, list[KeptRound]] = WeakKeyDictionary()  # of each movie layer
         self._followed: KeptRound | None = None  # the one that is going on
         self._failed.connect(self._tell_failed, Qt.ConnectionType.QueuedConnection)
-        self.sentences = Sentences(self._failed)
-        self.saver = RoundSaver(self.sentences)
+        self.saver = RoundSaver(forward_to(self, "_failed"))
         self._reading = Background(self)
         self._reading.done.connect(self._take_read)
         self._reading.failed.connect(lambda error: self.said.emit(str(error), "error"))

@@ -10,10 +10,9 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
-from napari_osvos._qt.connections import Connections
+from napari_osvos._qt.connections import Connections, forward_to
 from napari_osvos._qt.movie_layer import MovieLayer
 from napari_osvos._qt.paint_watch import PaintWatch
-from napari_osvos._qt.sentences import Sentences
 from napari_osvos.autosave import Autosaver
 from napari_osvos.movie_facts import MovieFacts
 from napari_osvos.session import SessionFolder, choose_root, known_roots
@@ -68,7 +67,6 @@ class SessionKeeper(QObject):
         self._savers: dict[tuple[Any, Any], Autosaver] = {}  # of a movie and a layer of paint, or None
         self._present: tuple[Any, Any] | None = None
         self._failed.connect(self._tell_failed, Qt.ConnectionType.QueuedConnection)
-        self.sentences = Sentences(self._failed)
         connections.connect(viewer.layers.events.removed, self._end_those_of)
         self._timer = QTimer(self)
         self._timer.setInterval(INTERVAL)
@@ -96,7 +94,7 @@ class SessionKeeper(QObject):
 
     def _begin(self, facts: MovieFacts) -> Autosaver:
         session = SessionFolder.for_movie(facts.name, facts.source, facts.shape, facts.dtype, self.root)
-        return Autosaver(session, self.sentences)
+        return Autosaver(session, forward_to(self, "_failed"))
 
     def save(self) -> None:
         """Have saved what changed; returns at once."""
