@@ -36,17 +36,17 @@ class Connections:
                 emitter.disconnect(callback)
 
 
-def forward_to(owner: Any, signal: str) -> Callable[[str], None]:
+def forward_to(owner: Any, signal: str) -> Callable[[Any], None]:
     """Return what emits a signal of a Qt object, in any thread, for as long as the object is there.
 
     The signal is looked up anew each time: one that was looked up before its object was destroyed crashes PyQt.
     """
     reference = weakref.ref(owner)
 
-    def forward(sentence: str) -> None:
+    def forward(value: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the panel was closed meanwhile
             live = reference()
             if live is not None:
-                getattr(live, signal).emit(sentence)
+                getattr(live, signal).emit(value)
 
     return forward

@@ -11,7 +11,7 @@ from napari.utils import DirectLabelColormap
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 from napari_osvos._qt.background import Background
-from napari_osvos._qt.connections import Connections
+from napari_osvos._qt.connections import Connections, forward_to
 from napari_osvos._qt.layer_combo import FILLED_BY_A_RUN
 from napari_osvos._qt.round_layers import RoundLayers
 from napari_osvos.layer_axes import LayerAxes
@@ -112,7 +112,7 @@ class RoundDifference(QObject):
             layers.show()
             self._connections.connect(layers.labels_layer.events.set_data, self._compare_soon)
         self.pair = older, newer
-        self._frames = DifferenceFrames(older.movie.axes, self._wanted.emit)
+        self._frames = DifferenceFrames(older.movie.axes, forward_to(self, "_wanted"))
         colours = {None: "transparent", 0: "transparent", **COLOURS}
         selected = set(self._viewer.layers.selection)
         self.layer = Labels(
