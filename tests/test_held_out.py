@@ -139,6 +139,23 @@ def test_held_out_paint_has_no_say_until_it_is_released(monkeypatch: pytest.Monk
     assert known[1] < known[0]  # the second one is learned from first
 
 
+def test_no_crop_is_drawn_from_a_frame_that_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = _discs(3, 30)[None].repeat(3, 0)
+    clip, annotations = Clip((60 + 120 * (labels > 0)).astype(np.uint8)), Annotations.from_labels(labels)
+    known: list[int] = []
+    plain = Source.crop
+
+    def noting(self: Source, *given: object) -> object:
+        known.append(int(self.targets[2].sum()))
+        return plain(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Source, "crop", noting)
+    tuner = FineTuner(tiny_parent(), quick(steps=20, task="look-alike", quality="fast"), device="cpu", augment=VARIED)
+    tuner.fit(clip, annotations)
+    assert len(known) >= 20
+    assert min(known) > 0
+
+
 def test_what_was_measured_is_kept_with_the_segmenter(tmp_path: object) -> None:
     labels = _discs()
     frames = (60 + 120 * (labels > 0))[None].repeat(2, 0).astype(np.uint8)

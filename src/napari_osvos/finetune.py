@@ -252,6 +252,9 @@ class FineTuner:
         first = sources
         if held is not None:
             first = self._sources(frames, [f.known & ~a for f, a in zip(frames, held.areas, strict=True)], intensity)
+            for source in first:
+                if not bool(source.targets[KNOWN].any()):  # held out as a whole: its crops would teach nothing
+                    source.weight = 0.0
         known = [float(s.targets[KNOWN].sum()) for s in sources]
         positive_share = float(np.average([s.positive_share for s in sources], weights=known))
 
