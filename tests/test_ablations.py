@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from toy_files import ToyFiles, write_toy_files
 
 from napari_osvos.annotations import Annotations
@@ -76,6 +78,60 @@ def test_ablations_are_one_command(toy: ToyFiles, capsys: pytest.CaptureFixture[
         ("neither", "1"),
         ("fast", "2"),
     }
+
+
+def _write_stills(folder: Path, n: int) -> Path:
+    for part, scale in (("images", 9), ("labels", 1)):
+        (folder / part).mkdir(parents=True)
+        for i in range(n):
+            y, x = np.mgrid[:64, :64]
+            disc = (y - 20 - 6 * i) ** 2 + (x - 32) ** 2 <= 100
+            Image.fromarray((disc * scale * 20).astype(np.uint8)).save(folder / part / f"{i}.png")
+    return folder
+
+
+def test_parents_from_fewer_images_are_trained_by_the_same_command(
+    toy: ToyFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, stills = toy.folder / "table.csv", _write_stills(toy.folder / "stills", 3)
+    movie, facts = BenchmarkMovie("movie", toy.movie, toy.truth), {"device": "cpu", "threads": 1, "steps": 1}
+    # what has to do with another parent was measured before; each measurement takes seconds for a process of its own
+    before = plan_ablations([movie], qualities=["fast"], parents=[str(toy.parent)], counts=[1], **facts)
+    shown = dict.fromkeys(COLUMNS, "0") | {"n_scored": "3", "n_predicted": "3", "J_frames": ""}
+    write_table(table, [shown | dict(zip(KEY, identify(cell), strict=True)) for cell in before])
+    words = ["benchmark", f"{toy.movie}:{toy.truth}", "-o", str(table), "--threads", "1", "--device", "cpu"]
+    words += ["--parents", str(toy.parent), "--steps", "1", "--ablations", "--methods", "fast", "--frames", "1"]
+    words += ["--train-on", str(stills), "--parent-network", "tiny", "--parent-steps", "2"]
+    assert main([*words, "--parent-images", "2,5,all"]) == 2
+    assert "--images is 5, and there are 3 images with labels" in capsys.readouterr().err
+    assert not list((toy.folder / "table_parents").rglob("*.safetensors"))
+
+    words += ["--parent-images", "2,all"]
+    assert main(words) == 0, capsys.readouterr().err
+    files = {n: toy.folder / "table_parents" / f"parent-{n}" / "parent.safetensors" for n in ("2", "all")}
+    cards = {n: ParentNetwork.load(file).card for n, file in files.items()}
+    assert {n: card["images"] for n, card in cards.items()} == {"2": {"stills": 2}, "all": {"stills": 3}}
+    recipes = [card["recipe"] | {"images": None} for card in cards.values()]
+    assert recipes[0] == recipes[1]
+    assert (recipes[0]["network"], recipes[0]["steps"], recipes[0]["simulated_share"]) == ("tiny", 2, 0.0)
+    new = {(row["method"], row["parent"]) for row in read_table(table) if row["version"] != "0"}
+    assert new == {(method, str(file)) for method in ("parent-alone", "fast") for file in files.values()}
+
+    capsys.readouterr()
+    trained = {n: file.read_bytes() for n, file in files.items()}
+    assert main([*words, "--quiet"]) == 0  # nothing is trained or measured again
+    assert {n: file.read_bytes() for n, file in files.items()} == trained
+
+
+def test_options_of_parents_that_have_no_say_are_refused(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["benchmark", f"{toy.movie}:{toy.truth}", "-o", str(toy.folder / "table.csv")]
+    for more, sentence in (
+        (["--ablations", "--parent-steps", "9"], "--parent-steps has a say only with --train-on; name that, too."),
+        (["--train-on", "stills"], "--train-on has a say only with --ablations; name that, too."),
+        (["--parent-images", "10,few"], "'10,few' is no list of numbers of images; write for example 100,200,all"),
+    ):
+        assert main([*words, *more]) == 2
+        assert sentence in capsys.readouterr().err
 
 
 def test_neither_takes_nothing_of_the_parent(toy: ToyFiles) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from toy_clip import toy_frames
 from toy_files import QUICK, write_toy_files
 
-from napari_osvos.cli import build_parser, main
+from napari_osvos.cli import ablation_parents, build_parser, main, train_parent
 from napari_osvos.cli.console import Console
 from napari_osvos.cli.train_parent import _recipe
 from napari_osvos.config import ParentConfig
@@ -136,17 +136,18 @@ def test_options_that_have_no_effect_are_refused(
     assert not list((tmp_path / "p").iterdir())
 
 
-def test_the_commands_of_the_page_train_parents_that_differ_in_their_images_alone() -> None:
+def test_the_ablations_of_the_page_train_parents_that_differ_in_their_images_alone() -> None:
     page = (Path(__file__).parents[1] / "docs" / "parent-training.md").read_text(encoding="utf-8")
     lines = re.findall(r"^napari-osvos .*$", page.replace("\\\n", ""), re.MULTILINE)
     given = [build_parser().parse_args(shlex.split(line)[1:]) for line in lines if not line.endswith("--help")]
-    parents = [one for one in given if one.verb == "train-parent" and "parent-" in str(one.output)]
-    recipes = [_recipe(one)[0] for one in parents]
-    assert [recipe.images for recipe in recipes] == [100, 200, None]
-    assert {recipe.replace(images=None) for recipe in recipes} == {ParentConfig(simulated_share=0.0)}
     (benchmark,) = (one for one in given if one.verb == "benchmark")
-    assert benchmark.ablations
-    assert set(benchmark.parents) == {(one.output / "parent.safetensors").as_posix() for one in parents}
+    recipes: list[ParentConfig] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_parent, "train_parent", lambda given, console: recipes.append(_recipe(given)[0]))
+        files = ablation_parents.train(benchmark, Console(quiet=True))
+    assert sorted(recipe.images or 0 for recipe in recipes) == [0, 100, 200]
+    assert {recipe.replace(images=None) for recipe in recipes} == {ParentConfig(simulated_share=0.0)}
+    assert files == tuple(f"ablations_parents/parent-{n}/parent.safetensors" for n in ("all", "200", "100"))
 
 
 def test_the_published_schedule_brings_its_own_defaults(davis: Path, tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ def describe_device(device: torch.device) -> str:
         why = "this PyTorch is a build without CUDA"
     else:
         why = "PyTorch finds no CUDA GPU"
-    return f"CPU, {torch.get_num_threads()} threads, {precision} ({why})"
+    n = torch.get_num_threads()
+    return f"CPU, {n} thread{'s' * (n != 1)}, {precision} ({why})"
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+from napari_osvos.cli import ablation_parents
 from napari_osvos.cli.console import PROGRAM, Console, duration
 from napari_osvos.cli.options import add_machine, add_reporting, at_least, names, whole_numbers
 from napari_osvos.cli.report import Report, check_ending, check_outputs, check_report
@@ -29,7 +30,7 @@ examples:
   {PROGRAM} benchmark movie.tif:truth.tif 02:02_ST/SEG -o table.csv
   {PROGRAM} benchmark --list benchmarks/development.toml --root DATA -o table.csv --methods fast,random-forest
   {PROGRAM} benchmark 02:02_ST/SEG --border 50 --stable-ids -o table.csv --frames 1 --seeds 0,1,2
-  {PROGRAM} benchmark 02:02_ST/SEG --ablations --parents lite,parent-100/parent.safetensors -o table.csv
+  {PROGRAM} benchmark 02:02_ST/SEG --ablations -o table.csv --train-on stills/*
 
 methods:
   {", ".join(QUALITIES)}     ours, from a parent network, by the quality; published is OSVOS as published
@@ -112,6 +113,7 @@ def add_verbs(verbs: Any) -> None:
         "--pictures", metavar="DIR", type=Path,
         help="draw the frames of lowest J of each measurement made now; mind whether the movies may be shown",
     )  # fmt: skip
+    ablation_parents.add_options(parser)
     add_machine(parser)
     add_reporting(parser, force="start over instead of going on with the table, and overwrite the --json file")
     parser.set_defaults(run=benchmark)
@@ -123,6 +125,7 @@ def benchmark(given: argparse.Namespace, console: Console) -> int:
     from napari_osvos.benchmark_plots import plots_of, write_plots
     from napari_osvos.benchmark_table import read_table, to_markdown, write_markdown
 
+    ablation_parents.check(given)
     check_ending("-o", given.output, [".csv"])
     summary = given.output.with_suffix(".md")
     goes_on = given.output.exists()
@@ -137,7 +140,11 @@ def benchmark(given: argparse.Namespace, console: Console) -> int:
     check_names(movies, "The command")
     if not movies:
         raise ValueError("There is nothing to measure; name pairs MOVIE:TRUTH or a --list (see benchmark --help).")
-    cells = _planned(given, movies, console)
+    cells = _planned(given, movies, console)  # what is wrong is said before parents are trained
+    trained = ablation_parents.train(given, console)
+    if trained:
+        given.parents += trained
+        cells = _planned(given, movies, console)
     if given.force:
         given.output.unlink(missing_ok=True)
     try:

@@ -177,6 +177,8 @@ def _sources(
             add(training_set.name, read_training_set(training_set, config))
     for pair in given.sequences:
         add(pair, read_movie(*split_pair(pair), config))
+    if config.images is not None and config.images > len(sources):
+        raise ValueError(f"--images is {config.images}, and there are {len(sources)} images with labels; leave it out.")
     chosen = {id(source) for source in chosen_images(sources, config)}
     drawn = Counter(name for name, source in zip(sets, sources, strict=True) if id(source) in chosen)
     images = {name: drawn[name] for name in found}
