@@ -286,9 +286,11 @@ def test_a_safetensors_file_of_another_program_is_refused(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("load", [ParentNetwork.load, Segmenter.load, read_header])
 def test_a_missing_file_or_a_folder_is_named(tmp_path: Path, load: Callable[[Path], Any]) -> None:
-    for path in (tmp_path / "nowhere.osvos", tmp_path):
-        with pytest.raises(FileNotFoundError, match=f"^There is no file {re.escape(str(path))}.$"):
-            load(path)
+    path = tmp_path / "nowhere.osvos"
+    with pytest.raises(FileNotFoundError, match=f"^There is no file {re.escape(str(path))}.$"):
+        load(path)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path))} is a folder; name a file in it.$"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,20 @@ def test_an_input_is_never_overwritten_even_by_force(toy: ToyFiles, capsys: pyte
     assert "is also the output" in error_line(capsys)
 
 
+def test_units_that_nothing_is_measured_in_are_refused(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    for more, sentence in (
+        (("--frame-interval", "60"), "--frame-interval has a say only with --export"),
+        (("--no-track", "--pixel-size", "1,1"), "so it does not go with --no-track"),
+    ):
+        assert main(segment_words(toy, *more)) == 2
+        assert sentence in error_line(capsys)
+
+
+def test_a_folder_is_no_model_file(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(toy.folder)]) == 2
+    assert f"{toy.folder} is a folder; name a file in it." in error_line(capsys)
+
+
 def test_outputs_take_no_input_with_them_and_become_no_frame_of_one(
     toy: ToyFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:

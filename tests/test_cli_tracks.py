@@ -173,6 +173,7 @@ def test_labels_keep_frame_numbers_and_depth(tmp_path: Path) -> None:
         (("-o", "a.tif", "--pixel-size", "0,1"), "give Y,X or Z,Y,X in micrometres"),
         (("-o", "a.tif", "--pixel-size", "1"), "give Y,X or Z,Y,X in micrometres"),
         (("-o", "a.tif", "--frame-interval", "0"), "give a number above 0"),
+        (("-o", "a.tif", "--frame-interval", "9"), "--frame-interval has a say only with --export"),
         (("-o", "a.tif", "-a", "other.tif"), "both must be of one size"),
         (("-o", "a.tif", "--movie", "other.tif"), "must be of one size"),
     ],

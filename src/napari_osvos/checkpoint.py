@@ -99,6 +99,8 @@ def read_header(path: str | Path) -> tuple[str, dict[str, Any]]:
 def _opened(path: str | Path) -> Iterator[tuple[Any, str, dict[str, Any]]]:
     """Open a file of `save_tensors`: the open file, kind and header."""
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file in it.")
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     _check_length(path)

@@ -64,10 +64,14 @@ def check_exports(given: argparse.Namespace, *, has_clip: bool = True) -> None:
     Raises
     ------
     FileExistsError, ValueError
-        As `exporting.check_export`.
+        As `exporting.check_export`, and if a unit is given that nothing is measured in.
     """
     from napari_osvos.exporting import check_export
 
+    if given.frame_interval is not None and not given.exports:
+        raise ValueError("--frame-interval has a say only with --export; name that, too, or leave it out.")
+    if given.pixel_size is not None and getattr(given, "track", None) is False:
+        raise ValueError("--pixel-size has a say only in linking and exports, so it does not go with --no-track.")
     for text in given.exports:
         check_export(text, has_clip=has_clip, overwrite=overwrites(given))
 
