@@ -228,6 +228,32 @@ def test_true_tracks_may_be_another_truth(cells):
     assert foreground.tracks is None  # where objects are not scored, nor are tracks
 
 
+def test_objects_with_tracks_are_scored_though_they_ran_together(cells):
+    together, alone = np.where(cells > 0, 1, 0), Lineage([Track(1, 0, 3)])
+    scores = evaluate(together, cells, tracks=TrackTruth(cells, LINEAGE), lineage=alone)
+    assert scores.tracks.tra < 1
+    assert scores.instances.at_50.f1 < 1
+    nothing = evaluate(np.zeros_like(cells), cells, tracks=TrackTruth(cells, LINEAGE), lineage=Lineage())
+    assert nothing.tracks.tra == 0
+    assert nothing.instances.seg == 0
+
+
+def test_the_command_says_why_tracks_are_not_scored(cells, tmp_path, capsys):
+    folder = tmp_path / "01_GT" / "TRA"
+    folder.mkdir(parents=True)
+    for t, frame in enumerate(cells):
+        imwrite(folder / f"man_track{t:03d}.tif", frame.astype(np.uint16))
+    (folder / "man_track.txt").write_text("".join(f"{t.id} {t.first} {t.last} {t.mother}\n" for t in LINEAGE.values()))
+    write_labels(tmp_path / "found.tif", (cells > 0).astype(np.uint16))
+    words = ["evaluate", str(tmp_path / "found.tif"), str(tmp_path / "01_GT")]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert "TRA" not in said.out
+    assert "so neither they nor tracks are scored" in said.err
+    assert main([*words, "--stable-ids"]) == 0
+    assert "| TRA | 0." in capsys.readouterr().out
+
+
 def test_lineages_count_in_the_frame_numbers_of_their_labels(cells):
     later = Lineage(Track(t.id, t.first + 10, t.last + 10, t.mother) for t in LINEAGE.values())
     wanted = TrackTruth(Labels(cells, frame_numbers=[10, 11, 12, 13]), later)

@@ -147,7 +147,8 @@ def evaluate(
         The number of each frame of `labels`; by default those that it brings, or 0 to T - 1.
     instances : bool, optional
         Whether to score objects, each label of a frame being one: F1 and SEG. By default where both labels and truth
-        hold more than one in some frame, or where `tracks` is True. Where objects are not scored, tracks are not.
+        hold more than one in some frame, where `tracks` is True, or where both have tracks (`tracks` and `lineage`).
+        Where objects are not scored, tracks are not.
     tracks : bool or TrackTruth
         Whether to score tracks: DET and TRA. True if the labels of `truth` name the same object in every frame; or
         their own truth.
@@ -199,7 +200,8 @@ def evaluate(
             objects.append(FrameMatches.of(object_overlap(frame, true_frame, border=border)))
     if instances is None:
         several = any(o.n_found > 1 for o in objects) and any(o.n_wanted > 1 for o in objects)
-        instances = several or tracks is True
+        # labels that come with tracks are of objects, however few were found, or however many ran together
+        instances = several or tracks is True or bool(tracks and lineage is not None)
     void_of_tracks = void_label if tracks is True else None  # tracks with a truth of their own are not asked for it
     if tracks is True:
         tracks = TrackTruth(wanted)

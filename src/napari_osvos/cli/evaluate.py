@@ -128,6 +128,7 @@ def score(
             read_labels(given.truth),
             skip_frames=skip,
             border=given.border,
+            instances=True if given.stable_ids else None,
             tracks=tracks or given.stable_ids,
             lineage=lineage or own,
             void_label=given.void_label,
@@ -136,5 +137,10 @@ def score(
     if tracks and scores.tracks:
         report.add(track_truth=tracks.labels.name)
         console.say(f"Tracks are scored against {tracks.labels.name}.")
+    elif tracks:
+        console.say(
+            f"No frame holds several objects in labels and truth, so neither they nor tracks are scored against"
+            f" {tracks.labels.name}; --stable-ids scores them."
+        )
     console.show(scores.to_markdown(per_frame=given.per_frame))
     return scores
