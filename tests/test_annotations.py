@@ -104,6 +104,18 @@ def test_corrected_frames_weigh_more(drawn: Drawn) -> None:
     assert [p for p, paint in Annotations.from_labels(stack, corrected=[0]).items() if paint.weight == 2] == [1, 2]
 
 
+def test_frames_painted_to_the_last_slice_are_blank_where_no_paint_is() -> None:
+    labels = np.zeros((3, 3, 1, 2), np.uint16)
+    labels[2, 1, 0, 1] = 7
+    annotations = Annotations.from_labels(labels)
+    assert annotations.planes == (7,)
+    blank = annotations.with_blank_slices()
+    assert blank.planes == (6, 7, 8)
+    assert not blank.labels(6).any()
+    assert blank.known(8).all()
+    assert blank.labels(7).max() == 7
+
+
 def test_a_frame_shows_the_paint_of_all_its_slices(drawn: Drawn) -> None:
     labels = np.stack([drawn(".", "7", "."), drawn(".", ".", ".")])
     annotations = Annotations.from_labels(labels)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tifffile
 import torch
 from toy_clip import quick, toy_clip
 
@@ -12,11 +15,15 @@ from napari_osvos.baseline_flow import OpticalFlow
 from napari_osvos.baseline_forest import RandomForest
 from napari_osvos.baseline_otsu import Otsu
 from napari_osvos.baselines import NearestMask
+from napari_osvos.benchmark_cell import measure
+from napari_osvos.benchmark_movies import BenchmarkMovie
+from napari_osvos.benchmark_plan import plan
 from napari_osvos.clip import Clip
 from napari_osvos.config import NetworkConfig
 from napari_osvos.evaluation import evaluate
 from napari_osvos.finetune import FineTuner
 from napari_osvos.unet import UNet, random_unet, unet_config
+from napari_osvos.writing import write_labels
 
 SMALL = unet_config().replace(widths=(8, 12, 16), convolutions=(1, 1, 1))
 
@@ -259,3 +266,15 @@ def test_a_unet_learns_instances_with_the_heads_of_ours() -> None:
     segmenter = tuner.fit(clip, annotations)
     assert segmenter.net.config.heads == ("foreground", "contour", "distance")
     assert segmenter.meaning.task == "look-alike"
+
+
+@pytest.mark.parametrize("method", ["nearest-mask", "optical-flow"])
+def test_slices_that_the_truth_leaves_blank_stay_blank(tmp_path: Path, method: str) -> None:
+    truth = np.zeros((3, 4, 30, 30), np.uint16)
+    truth[:, 2, 10:20, 10:20] = 1
+    frames = (40 + 100 * truth + np.random.default_rng(0).normal(0, 3, truth.shape)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "movie.tif", frames, imagej=True, metadata={"axes": "TZYX"})
+    write_labels(tmp_path / "truth.tif", truth)
+    movie = BenchmarkMovie("stacks", tmp_path / "movie.tif", tmp_path / "truth.tif")
+    (cell,) = plan([movie], methods=[method], counts=[1])
+    assert measure(cell)["J"] > 0.95

@@ -234,6 +234,21 @@ class Annotations(Mapping[int, PlaneLabels]):
         planes = {places[p]: plane for p, plane in self._planes.items()}
         return Annotations(planes, n_frames=clip.n_frames, depth=clip.depth, frame_numbers=numbers, name=self.name)
 
+    def with_blank_slices(self) -> Annotations:
+        """Return the annotations of frames that were painted to the last slice: where none is painted, none is there.
+
+        Without this a slice without paint says nothing, since users paint some slices of a stack.
+        """
+        blank = PlaneLabels(np.zeros(self.plane_shape, np.uint8))
+        slices = (t * self.depth + z for t in self.frames for z in range(self.depth))
+        return Annotations(
+            {p: self._planes.get(p, blank) for p in slices},
+            n_frames=self.n_frames,
+            depth=self.depth,
+            frame_numbers=self.frame_numbers if self.has_numbers else None,
+            name=self.name,
+        )
+
 
 def checked_annotations(paint: Any) -> Annotations:
     """Return paint that is `Annotations`.

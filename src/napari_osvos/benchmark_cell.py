@@ -136,7 +136,8 @@ def measure(cell: Cell) -> dict[str, Any]:
     annotated = spread(list(filter(holds_objects, place)), cell.n_annotated)
     scored = [number for number in place if number not in annotated]
     wanted = list(place) if cell.instances else scored
-    annotations = Annotations.from_labels(truth, frames=annotated, void_label=cell.void_label).aligned_to(clip)
+    annotations = Annotations.from_labels(truth, frames=annotated, void_label=cell.void_label)
+    annotations = annotations.with_blank_slices().aligned_to(clip)  # the truth shows all there is
     method, device = make_method(cell)
     with watch.part(ADAPT):
         method.fit(clip, annotations)
