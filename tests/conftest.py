@@ -11,6 +11,7 @@ os.environ.setdefault("NAPARI_OSVOS_PRECISION", "float32")
 
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,23 @@ def toy_labels() -> np.ndarray:
 def toy_movie(toy_labels: np.ndarray) -> np.ndarray:
     """Frames (3, 8, 12), uint8, of `toy_labels`: objects 200, background 50."""
     return np.where(toy_labels > 0, 200, 50).astype(np.uint8)
+
+
+@pytest.fixture
+def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the panel's sessions, the test's own."""
+    monkeypatch.setenv("NAPARI_OSVOS_SESSIONS", str(tmp_path / "sessions"))
+    return tmp_path / "sessions"
+
+
+@pytest.fixture
+def opened(sessions: Path, make_napari_viewer: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[Any, Any]]:
+    """Opens a movie and a panel, whose engine only takes requests: what it tells, the test says (`round_driver`)."""
+    from round_driver import open_movie
+
+    monkeypatch.setattr("napari_osvos.worker.client.Engine.start", lambda engine: None)
+    monkeypatch.setattr("napari_osvos.worker.client.Engine.run", lambda engine, request: None)
+    return lambda: open_movie(make_napari_viewer())
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,7 @@ pytest.importorskip("distributed", reason="the extra cluster is not installed")
 
 from panel_driver import open_panel, paint, quick, small_movie, wait_for_end
 
-
-@pytest.fixture(autouse=True)
-def sessions(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NAPARI_OSVOS_SESSIONS", str(tmp_path / "sessions"))
+pytestmark = pytest.mark.usefixtures("sessions")
 
 
 @pytest.mark.slow

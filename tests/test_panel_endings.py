@@ -26,10 +26,7 @@ from panel_driver import (
 )
 from waiting import standstill
 
-
-@pytest.fixture(autouse=True)
-def sessions(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NAPARI_OSVOS_SESSIONS", str(tmp_path / "sessions"))
+pytestmark = pytest.mark.usefixtures("sessions")
 
 
 def training(make_napari_viewer: Any, steps: int = ENDLESS) -> tuple[Any, Any, Any]:

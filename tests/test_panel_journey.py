@@ -11,11 +11,7 @@ pytest.importorskip("napari", reason="the panel needs napari and a Qt binding")
 
 from panel_driver import ENDLESS, open_panel, paint, quick, region_similarity, small_movie, wait_for_end, wait_until
 
-
-@pytest.fixture(autouse=True)
-def sessions(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("NAPARI_OSVOS_SESSIONS", str(tmp_path / "sessions"))
-    return tmp_path / "sessions"
+pytestmark = pytest.mark.usefixtures("sessions")
 
 
 def test_a_painted_frame_becomes_a_segmented_movie_and_a_second_one_makes_it_better(make_napari_viewer: Any) -> None:

@@ -19,10 +19,7 @@ from qtpy.QtWidgets import QApplication
 from napari_osvos.io import read_labels
 from napari_osvos.session import SessionFolder
 
-
-@pytest.fixture(autouse=True)
-def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NAPARI_OSVOS_SESSIONS", str(tmp_path / "sessions"))
+pytestmark = pytest.mark.usefixtures("sessions")
 
 
 def segmented(make_napari_viewer: Any, source: Path | None = None) -> tuple[Any, Any, Any]:

@@ -17,9 +17,8 @@ from qtpy.QtWidgets import QScrollArea
 
 
 @pytest.fixture
-def open_movie(make_napari_viewer: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def open_movie(make_napari_viewer: Any, sessions: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Opens a panel on an image; the engine is not needed here and does not start."""
-    monkeypatch.setenv("NAPARI_OSVOS_SESSIONS", str(tmp_path / "sessions"))
     monkeypatch.setattr("napari_osvos.worker.client.Engine.start", lambda engine: None)
     viewer = make_napari_viewer()
 

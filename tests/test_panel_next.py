@@ -27,10 +27,7 @@ UNLIKE, UNCERTAIN = "objects unlike those painted", "borders uncertain"
 FRAMES = 6
 
 
-@pytest.fixture(autouse=True)
-def sessions(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("NAPARI_OSVOS_SESSIONS", str(tmp_path / "sessions"))
-    return tmp_path / "sessions"
+pytestmark = pytest.mark.usefixtures("sessions")
 
 
 @pytest.fixture

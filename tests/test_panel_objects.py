@@ -15,11 +15,7 @@ from panel_driver import open_panel, paint, quick, region_similarity, small_movi
 
 from napari_osvos.sample_data import SimulatedMovie
 
-
-@pytest.fixture(autouse=True)
-def sessions(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("NAPARI_OSVOS_SESSIONS", str(tmp_path / "sessions"))
-    return tmp_path / "sessions"
+pytestmark = pytest.mark.usefixtures("sessions")
 
 
 def _segmented(make_napari_viewer: Any, movie: SimulatedMovie, steps: int = 60, **changes: Any) -> Any:

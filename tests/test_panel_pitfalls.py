@@ -12,10 +12,7 @@ pytest.importorskip("napari", reason="the panel needs napari and a Qt binding")
 import dask.array
 from panel_driver import open_panel, paint, quick, small_movie, wait_for_end, wait_for_objects, wait_until
 
-
-@pytest.fixture(autouse=True)
-def sessions(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NAPARI_OSVOS_SESSIONS", str(tmp_path / "sessions"))
+pytestmark = pytest.mark.usefixtures("sessions")
 
 
 MOVIE = small_movie(n_frames=3)

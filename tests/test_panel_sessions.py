@@ -26,11 +26,12 @@ STROKE = np.zeros(SHAPE[1:], np.uint16)
 STROKE[5:9, 5:9] = 1
 
 
+pytestmark = pytest.mark.usefixtures("sessions")
+
+
 @pytest.fixture(autouse=True)
-def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("NAPARI_OSVOS_SESSIONS", str(tmp_path / "sessions"))
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_osvos.worker.client.Engine.start", lambda engine: None)
-    return tmp_path / "sessions"
 
 
 @pytest.fixture

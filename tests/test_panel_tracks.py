@@ -29,9 +29,7 @@ UNITS = {"T": "second", "Z": "micrometer", "C": "pixel", "Y": "micrometer", "X":
 TRACKS_NEEDED = ("ctc", "geff", "tracks", "measurements", "davis")
 
 
-@pytest.fixture(autouse=True)
-def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NAPARI_OSVOS_SESSIONS", str(tmp_path / "sessions"))
+pytestmark = pytest.mark.usefixtures("sessions")
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ class CorrectDesk(QObject):
             prediction,
             paint,
             objects=kept.means_objects,
-            keep_ids=kept.is_followed,
+            keep_ids=kept.is_linked,
             largest=max(others, default=0),
         )
         pixels = int(np.count_nonzero(after != paint))

@@ -10,6 +10,7 @@ from typing import Any
 from napari_osvos._qt.mask_watch import MaskWatch
 from napari_osvos._qt.round_layers import RoundLayers
 from napari_osvos._qt.run import Run
+from napari_osvos._qt.run_objects import DISTINCT, task_of
 from napari_osvos.round_record import Round
 from napari_osvos.rounds import RoundFolder
 
@@ -51,13 +52,14 @@ class KeptRound:
     @property
     def means_objects(self) -> bool:
         """Whether its labels tell objects of one kind apart; else they are classes."""
-        found = self.about.task if self.run is None else self.run.task
-        asked = (self.about.tuning or {}).get("task")  # all there is to go by before it comes to its end
-        return (found or asked) != "distinct"
+        if self.run is not None:
+            return task_of(self.run) != DISTINCT
+        asked = (self.about.tuning or {}).get("task")  # all there is to go by if it was broken off
+        return (self.about.task or asked) != DISTINCT
 
     @property
-    def is_followed(self) -> bool:
-        """Whether a label of its masks is the same object in all frames."""
+    def is_linked(self) -> bool:
+        """Whether its objects were linked: a label is the same object in all frames."""
         return self.about.linked if self.run is None else self.run.tracked is not None
 
     @property

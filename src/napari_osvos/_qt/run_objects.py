@@ -21,15 +21,15 @@ RELABELLING = threading.Lock()
 
 def can_be_linked(run: Run) -> bool:
     """Whether there are frames to link, of objects that may be alike; a run that was cancelled does not say."""
-    return _task_of(run) != DISTINCT and run.wish.movie.axes.n_frames > 1
+    return task_of(run) != DISTINCT and run.wish.movie.axes.n_frames > 1
 
 
 def is_followed(run: Run) -> bool:
-    """Whether a label of its masks is the same object in all frames."""
+    """Whether a label of its masks is the same object in all frames: linked, or there is nothing to link."""
     return run.tracked is not None or not can_be_linked(run)
 
 
-def _task_of(run: Run) -> str:
+def task_of(run: Run) -> str:
     """What its labels mean, as it said at its end or the user before; ``auto`` where nobody did."""
     return run.task or run.wish.tuning.task
 
