@@ -71,6 +71,29 @@ def test_too_little_paint_is_not_held_out() -> None:
     assert hold_out([_plane(labels)], 10.0, 0) is None
 
 
+@pytest.mark.parametrize("partial", [False, True])
+def test_where_a_block_holds_all_of_a_plane_most_planes_are_left(partial: bool) -> None:
+    y, x = np.ogrid[:512, :512]
+    for centre in (40, 80, 120, 200):
+        labels = ((y - centre) ** 2 + (x - centre) ** 2 <= 400).astype(np.int32)
+        frames = range(5) if partial else [0] * 5  # frames in part, or slices of a stack
+        planes = [_plane(labels, frame, partial) for frame in frames]
+        for seed in range(5):
+            held = hold_out(planes, 40.0, seed)
+            if held is not None:
+                hidden = sum(int(labels[area].sum()) for area in held.areas)
+                assert hidden <= 0.25 * 5 * labels.sum()
+
+
+def test_of_each_class_most_paint_is_left() -> None:
+    labels = np.where(_discs() > 0, 1, 0)
+    labels[:40, :40] *= 2  # a single disc of the second class
+    for seed in range(20):
+        held = hold_out([_plane(labels)], 20.0, seed, classes=[1, 2])
+        assert held is not None
+        assert 4 * ((labels == 2) & held.areas[0]).sum() <= (labels == 2).sum()
+
+
 def test_what_is_not_known_is_not_held_out() -> None:
     labels = _discs(10)
     known = np.zeros(labels.shape, bool)

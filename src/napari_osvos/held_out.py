@@ -14,6 +14,9 @@ from napari_osvos.painted_plane import PaintedPlane
 
 SHARE = 0.15
 """Share of the paint that is held out where blocks are."""
+MOST = 0.25
+"""Of all paint, and of that of each class, no more is held out in blocks: where one block holds most of what is painted
+on a plane, as in each slice of a stack, a share of every plane could be all there is."""
 FRAMES_FOR_A_WHOLE = 3
 """From so many annotated frames on, a whole one is held out."""
 FEWEST_BLOCKS = 3
@@ -107,7 +110,11 @@ class HeldOutScore:
 
 
 def hold_out(
-    planes: Sequence[PaintedPlane], diameter: float, seed: int, names: Sequence[int] | None = None
+    planes: Sequence[PaintedPlane],
+    diameter: float,
+    seed: int,
+    names: Sequence[int] | None = None,
+    classes: Collection[int] = (),
 ) -> HeldOut | None:
     """Choose the paint to hold out: a whole frame where three or more are complete, otherwise blocks.
 
@@ -121,6 +128,8 @@ def hold_out(
         Chooses among blocks.
     names : sequence of int, optional
         The number of each frame of the movie, for `HeldOut.source`; positions by default.
+    classes : collection of int, optional
+        Labels that are classes, each of which most paint is to be left of.
 
     Returns
     -------
@@ -132,29 +141,57 @@ def hold_out(
     if len(complete) >= FRAMES_FOR_A_WHOLE:
         chosen = complete[int(rng.integers(1, len(complete) - 1))]  # one between others: what prediction mostly meets
         return whole_frames(planes, {chosen}, diameter, names)
-    blocks: list[NDArray[np.int32]] = []
-    count = 0
+    grids, weights, chosen_blocks, empty_blocks = [], [], [], []
     for plane in planes:
         grid = _grid(plane.labels.shape, diameter)
-        painted = plane.known & (plane.labels > 0)
-        weight = np.bincount(grid.ravel(), painted.ravel())
-        order = [int(b) for b in rng.permutation(len(weight)) if weight[b] > 0]
+        weight = _paint_of_blocks(plane, grid, classes)
+        total = weight[0]
+        order = [int(b) for b in rng.permutation(len(total)) if total[b] > 0]
         taken: list[int] = []
         so_far = 0.0
         for block in order:
-            if so_far + weight[block] <= SHARE * weight.sum() or not taken:
+            if so_far + total[block] <= SHARE * total.sum() or not taken:
                 taken.append(block)
-                so_far += weight[block]
+                so_far += total[block]
         # blocks without paint are held out, too: what is found there in vain counts
-        empty = [int(b) for b in rng.permutation(len(weight)) if weight[b] == 0 and b > 0]
-        shown = taken + (empty[: round(SHARE * len(empty))] if taken else [])
-        blocks.append(np.where(np.isin(grid, shown) & plane.known, grid, 0).astype(np.int32))
-        count += len(taken)
+        empty = [int(b) for b in rng.permutation(len(total)) if total[b] == 0 and b > 0]
+        grids.append(grid)
+        weights.append(weight)
+        chosen_blocks.append(taken)
+        empty_blocks.append(empty[: round(SHARE * len(empty))])
+    kept = _leaving_most(chosen_blocks, weights, rng)
+    blocks = [
+        np.where(np.isin(grid, taken + empty if taken else []) & plane.known, grid, 0).astype(np.int32)
+        for plane, grid, taken, empty in zip(planes, grids, kept, empty_blocks, strict=True)
+    ]
+    count = sum(map(len, kept))
     if count < FEWEST_BLOCKS:
         return None
     frames = {plane.frame for plane, block in zip(planes, blocks, strict=True) if block.any()}
     source = f"{count} block{'s' * (count > 1)} of {_spell(frames, names)}"
     return HeldOut(tuple(block > 0 for block in blocks), tuple(blocks), source)
+
+
+def _paint_of_blocks(plane: PaintedPlane, grid: NDArray[np.int32], classes: Collection[int]) -> NDArray[np.float64]:
+    """Return the painted pixels of each block, (1 + classes, blocks + 1): of all paint, then of each class."""
+    masks = [plane.labels > 0, *(plane.labels == label for label in classes)]
+    return np.stack([np.bincount(grid.ravel(), (plane.known & mask).ravel()) for mask in masks])
+
+
+def _leaving_most(
+    taken: Sequence[Sequence[int]], weights: Sequence[NDArray[np.float64]], rng: np.random.Generator
+) -> list[list[int]]:
+    """Return what of the blocks taken on each plane may be held out, as `MOST` has it; all of them where they may."""
+    allowed = MOST * np.sum([weight.sum(1) for weight in weights], 0)
+    pairs = [(i, block) for i, blocks in enumerate(taken) for block in blocks]
+    kept: list[list[int]] = [[] for _ in taken]
+    so_far = np.zeros_like(allowed)
+    for at in rng.permutation(len(pairs)):
+        i, block = pairs[at]
+        if (so_far + weights[i][:, block] <= allowed).all():
+            kept[i].append(block)
+            so_far = so_far + weights[i][:, block]
+    return kept
 
 
 def whole_frames(

@@ -56,16 +56,17 @@ def paint_to_hold_out(
         paint is too little to hold any of it out.
     """
     names = clip.frame_numbers
+    classes = sorted({int(v) for f in frames for v in np.unique(f.labels) if v}) if task == "distinct" else []
     before = start.provenance if isinstance(start, Segmenter) else {}
     if not isinstance(start, Segmenter) or not is_of_movie(before, clip):
-        return (None if config.quality == "preview" else hold_out(frames, diameter, config.seed, names)), None
+        return (None if config.quality == "preview" else hold_out(frames, diameter, config.seed, names, classes)), None
     known, learned = HeldOutScore.of(before), frames_learned_from(before, clip)
     new = {f.frame for f in frames if not f.partial and f.frame not in learned and (f.labels > 0).any()}
     if not new or task != start.meaning.task:
         return None, known  # all that is painted was learned before
     held = None
     if config.quality != "preview":
-        held = hold_out([f for f in frames if f.frame in new], diameter, config.seed, names)
+        held = hold_out([f for f in frames if f.frame in new], diameter, config.seed, names, classes)
     if held is not None:
         return held.among(frames, new), known
     return None, measure(whole_frames(frames, new, diameter, names), frames, intensity, start)
