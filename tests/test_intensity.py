@@ -80,6 +80,20 @@ def test_inverse_contrast_is_a_change_of_sign() -> None:
     torch.testing.assert_close(_input((255 - frames).astype(np.uint8)), -_input(frames.astype(np.uint8)))
 
 
+@pytest.mark.parametrize("kind", ["robust", "imagenet-v1"])
+def test_few_pixels_on_a_blank_background_keep_their_contrast(kind: str) -> None:
+    frames = np.zeros((2, 100, 100), np.uint16)
+    frames[:, 40:44, 40:44] = 500
+    frames[:, 60:64, 60:64] = 4000  # 0.3 % of the pixels in all
+    scale = movie_intensity(Clip(frames), kind)
+    net = _input(frames, kind=kind)[0]
+    ground, dim, bright = net[0, 0], net[41, 41], net[61, 61]
+    assert bright - ground < 5
+    assert dim - ground > 0.2
+    assert bright - dim > 0.5
+    assert IntensityScale.from_image(frames[0][..., None], kind) == scale
+
+
 def test_a_constant_background_does_not_widen_the_scale() -> None:
     """Of many fluorescence movies more than three quarters are exactly zero."""
     frames = np.zeros((2, 40, 40), np.uint16)

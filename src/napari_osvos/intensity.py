@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari_osvos.clip import Clip
 
 PERCENTILES = (0.5, 25.0, 50.0, 75.0, 99.5)
+EXTREMES = (0.0, 100.0)
 
 
 def raw_tensor(plane: np.ndarray) -> Tensor:
@@ -54,7 +55,9 @@ class IntensityScale:
     spread: tuple[float, ...]
 
     @classmethod
-    def from_percentiles(cls, percentiles: np.ndarray, kind: str = "robust", dtype: Any = None) -> IntensityScale:
+    def from_percentiles(
+        cls, percentiles: np.ndarray, kind: str = "robust", dtype: Any = None, extremes: np.ndarray | None = None
+    ) -> IntensityScale:
         """Work out the scale from percentiles of a movie.
 
         Parameters
@@ -66,9 +69,14 @@ class IntensityScale:
             for 8-bit movies, the outer percentiles otherwise.
         dtype : dtype, optional
             Of the movie.
+        extremes : (C, 2) array, optional
+            The least and the greatest intensity of each channel. They are the range where the outer percentiles
+            coincide: less than half a percent of the pixels differ from a blank background.
         """
         p = np.asarray(percentiles, np.float64)
         low, q1, median, q3, high = p.T
+        if extremes is not None:
+            low, high = np.where(low == high, np.asarray(extremes, np.float64).T, (low, high))
         if kind == "robust":
             # A twentieth of the range is the floor: the background of many fluorescence movies is
             # constant, and its quartiles coincide.
@@ -94,7 +102,9 @@ class IntensityScale:
         finite = [channel[np.isfinite(channel)] for channel in channels]
         if not all(map(len, finite)):
             raise ValueError("The image has a channel without a finite pixel: every one is NaN or infinite.")
-        return cls.from_percentiles(np.array([np.percentile(c, PERCENTILES) for c in finite]), kind, image.dtype)
+        percentiles = np.array([np.percentile(c, PERCENTILES) for c in finite])
+        extremes = np.array([np.percentile(c, EXTREMES) for c in finite])
+        return cls.from_percentiles(percentiles, kind, image.dtype, extremes)
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Return network input (3, Y, X) float32 from raw intensities (C, Y, X).
@@ -118,4 +128,6 @@ class IntensityScale:
 
 def movie_intensity(clip: Clip, kind: str) -> IntensityScale:
     """Return the intensity scale of a movie, from percentiles over its frames."""
-    return IntensityScale.from_percentiles(clip.percentiles(PERCENTILES), kind, clip.dtype)
+    percentiles = clip.percentiles(PERCENTILES)
+    flat = bool((percentiles[:, 0] == percentiles[:, -1]).any())  # seldom so, and measuring takes a while
+    return IntensityScale.from_percentiles(percentiles, kind, clip.dtype, clip.percentiles(EXTREMES) if flat else None)
