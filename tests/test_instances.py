@@ -95,6 +95,21 @@ def test_cells_of_a_stack_are_cut_apart_in_depth_too() -> None:
     assert panoptic_quality(found, truth) > 0.9
 
 
+@pytest.mark.parametrize("slices", [1, 3, 9])
+def test_cells_of_few_slices_are_cut_apart_as_those_of_a_plane(slices: int) -> None:
+    y, x = np.mgrid[:60, :110]
+    plane = np.minimum((y - 30) ** 2 + (x - 35) ** 2, (y - 30) ** 2 + (x - 71) ** 2) <= 400
+    stack = np.zeros((slices + 2, 60, 110), np.float32)
+    stack[1:-1] = plane
+    config = SeparationConfig(learned=0.0)
+    expected = separate(plane.astype(np.float32), 0.5, None, None, 20.0, config)
+    assert expected.max() == 2
+    found = separate(stack, 0.5, None, None, 20.0, config)
+    assert found.max() == 2
+    for z in range(1, slices + 1):
+        assert panoptic_quality(found[z], expected) > 0.98  # pixels of the waist may go to either
+
+
 def test_basins_are_merged_by_the_depth_of_the_valley_between_them() -> None:
     heights = np.array([[0, 3, 2, 5, 1, 4, 0]], np.float32)
     found = basins(heights, heights > 0)

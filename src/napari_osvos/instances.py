@@ -110,21 +110,28 @@ def landscape(
     config : SeparationConfig
         Weights and smoothing.
     """
-    if mask.all():
-        height = np.ones(mask.shape, np.float32)  # no background is in sight to be far from
-    else:
-        height = (ndimage.distance_transform_edt(mask) / max(radius, 1.0)).astype(np.float32)
+    # Each slice of a stack is predicted by itself, and the settings are chosen on slices. In three dimensions an object
+    # of few slices would be nowhere far from its border.
+    height = np.stack([_far_from_border(plane, radius) for plane in mask.reshape(-1, *mask.shape[-2:])])
+    height = height.reshape(mask.shape)
     if distance is not None and config.learned:
         height = (1 - config.learned) * height + config.learned * distance
     if contour is not None and config.contour:
         height = height - config.contour * contour
     height[~mask] = -config.contour  # what is not object is as low as a border
     sigma = config.smoothing * radius
-    # Each slice of a stack is predicted by itself: smoothing, too, stays within it.
     smooth: NDArray[np.float32] = ndimage.gaussian_filter(
         height, sigma=(0.0,) * (height.ndim - 2) + (sigma, sigma), mode="nearest"
     )
     return smooth
+
+
+def _far_from_border(mask: NDArray[np.bool_], radius: float) -> NDArray[np.float32]:
+    """Return the distance to the border of a mask (Y, X), in radii."""
+    if mask.all():
+        return np.ones(mask.shape, np.float32)  # no background is in sight to be far from
+    distance = ndimage.distance_transform_edt(mask) / max(radius, 1.0)
+    return np.asarray(distance, np.float32)
 
 
 def basins(height: NDArray[np.float32], mask: NDArray[np.bool_]) -> Basins:
