@@ -7,19 +7,22 @@ import importlib.util
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 from toy_files import ToyFiles, write_toy_files
 
-from napari_osvos.benchmark import pending, run
-from napari_osvos.benchmark_cell import measure, spread
+from napari_osvos import benchmark_cell, benchmark_plan, device
+from napari_osvos.benchmark import pending, renamed, run
+from napari_osvos.benchmark_cell import Cell, measure, spread
 from napari_osvos.benchmark_methods import available_methods
 from napari_osvos.benchmark_movies import BenchmarkMovie, read_movies, read_pairs, split_pair
 from napari_osvos.benchmark_plan import fingerprint, identify, plan, plan_ablations
-from napari_osvos.benchmark_table import COLUMNS, KEY, NEWER, read_table
+from napari_osvos.benchmark_table import COLUMNS, KEY, NEWER, Row, read_table, write_table
 from napari_osvos.cli import main
 from napari_osvos.writing import write_labels
 
@@ -31,6 +34,12 @@ SETTINGS = ["--threads", "1", "--device", "cpu"]
 @pytest.fixture
 def toy(tmp_path: Path) -> ToyFiles:
     return write_toy_files(tmp_path)
+
+
+def _finished(cell: Cell, **values: str) -> Row:
+    """Return the row of a cell as if it had been measured, which takes seconds for a process of its own."""
+    shown = dict.fromkeys(COLUMNS, "0") | {"n_scored": "3", "n_predicted": "3", "J_frames": "", "group": ""}
+    return shown | dict(zip(KEY, identify(cell), strict=True)) | values
 
 
 # -- what is planned -------------------------------------------------------------------------
@@ -60,6 +69,14 @@ def test_pairs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path, monke
     movies = read_pairs([f"{movie}:." for movie in ("../GOWT1/02", "02", "../other/HeLa/02", "../PSC/01", ".")])
     assert [movie.name for movie in movies] == ["GOWT1-02", f"{tmp_path.name}-HeLa-02", "other-HeLa-02", "01", "HeLa"]
     assert [movie.name for movie in read_pairs(["02:.", "../PSC/01:."])] == ["02", "01"]
+
+
+def test_pairs_keep_what_is_no_ending_and_endings_that_tell_them_apart(tmp_path: Path) -> None:
+    for folder in ("exp.1", "exp.2", "a.zarr", "b.zarr"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "a.tif").touch()
+    pairs = [f"{tmp_path / name}:{tmp_path}" for name in ("exp.1", "exp.2", "a.tif", "a.zarr", "b.zarr")]
+    assert [movie.name for movie in read_pairs(pairs)] == ["exp.1", "exp.2", "a.tif", "a.zarr", "b"]
 
 
 def test_movies_of_one_name_are_measured_apart_or_refused(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,6 +245,48 @@ def test_a_movie_that_gets_another_name_is_not_measured_again(toy: ToyFiles, tmp
     assert [row["movie"] for row in read_table(table)] == ["HeLa-02"]
 
 
+def test_all_rows_of_a_movie_that_gets_another_name_follow(toy: ToyFiles) -> None:
+    settings: dict[str, Any] = {"counts": [1], "finished": []}
+    methods = ["nearest-mask", "otsu", "balanced"]
+    old = plan([BenchmarkMovie("02", toy.movie, toy.truth)], methods=methods, **settings)
+    now = BenchmarkMovie("HeLa-02", toy.movie, toy.truth)
+    rows = [_finished(cell) for cell in old]
+    planned = plan([now], methods=["nearest-mask"], **settings)
+    assert [row["movie"] for row in renamed(rows, planned)] == ["HeLa-02"] * 3
+
+    (otsu,) = plan([now], methods=["otsu"], **settings)
+    taken = renamed([*rows, _finished(otsu)], planned)  # whichever holds: neither takes the other's place
+    assert [row["movie"] for row in taken if row["method"] == "otsu"] == ["02", "HeLa-02"]
+    settings["finished"] = rows  # seconds are lent by a movie of another name
+    assert plan([now], methods=["unet-same-seconds"], **settings)
+
+
+def test_two_movies_may_exchange_their_names(toy: ToyFiles) -> None:
+    def movies(one: str, other: str) -> list[BenchmarkMovie]:
+        return [BenchmarkMovie(one, toy.movie, toy.truth), BenchmarkMovie(other, toy.movie, toy.painted)]
+
+    before = plan(movies("a", "b"), methods=["nearest-mask", "otsu"], counts=[1])
+    rows = [_finished(cell, J=str(i)) for i, cell in enumerate(before)]
+    planned = plan(movies("b", "a"), methods=["nearest-mask"], counts=[1])
+    assert [(row["movie"], row["J"]) for row in renamed(rows, planned)] == [
+        ("b", "0"),
+        ("b", "1"),
+        ("a", "2"),
+        ("a", "3"),
+    ]
+
+
+def test_what_is_to_do_is_counted_under_the_new_names(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    table, listed = toy.folder / "table.csv", toy.folder / "movies.toml"
+    listed.write_text('[[movie]]\nname = "new"\nmovie = "movie.tif"\ntruth = "truth.tif"\n')
+    (cell,) = plan([BenchmarkMovie("old", toy.movie, toy.truth)], methods=["otsu"], counts=[1])
+    write_table(table, [_finished(cell)])
+    words = ["benchmark", "--list", str(listed), "-o", str(table), "--methods", "nearest-mask,otsu", "--frames", "1"]
+    assert main([*words, *SETTINGS]) == 0
+    assert "1/1 new, nearest-mask, 1 frame, seed 0: J " in capsys.readouterr().err
+    assert [(row["movie"], row["method"]) for row in read_table(table)] == [("new", "otsu"), ("new", "nearest-mask")]
+
+
 def test_the_longest_schedule_of_the_paper_can_be_taken_apart(toy: ToyFiles) -> None:
     movie, long = BenchmarkMovie("toy", toy.movie, toy.truth), "published-2000x5"
     cells = plan_ablations([movie], qualities=[long], parents=["lite", "vgg16"], counts=[1, 2])
@@ -243,6 +302,64 @@ def test_a_movie_whose_objects_count_now_is_measured_again(toy: ToyFiles) -> Non
     tracks = BenchmarkMovie("toy", toy.movie, toy.truth, instances=True, tracks=True)
     cells = plan([foreground, objects, tracks], methods=["nearest-mask"], counts=[1])
     assert len({fingerprint(cell) for cell in cells}) == 3
+
+
+def _cell(toy: ToyFiles, method: str = "nearest-mask", **facts: Any) -> Cell:
+    (cell,) = plan([BenchmarkMovie("toy", toy.movie, toy.truth, **facts)], methods=[method], counts=[1])
+    return cell
+
+
+def test_a_cell_knows_the_files_it_was_measured_on(toy: ToyFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = _cell(toy)
+    before = fingerprint(cell)
+    monkeypatch.chdir(toy.folder)
+    assert fingerprint(replace(cell, clip="movie.tif", truth="./truth.tif")) == before  # however they are written
+    shutil.copy(toy.movie, toy.folder / "other.tif")
+    assert fingerprint(replace(cell, clip=str(toy.folder / "other.tif"))) != before
+    write_labels(toy.truth, 2 * tifffile.imread(toy.truth), overwrite=True)  # of the same size
+    assert fingerprint(cell) != before
+
+
+def test_a_cell_knows_the_frames_of_a_folder_but_not_what_lies_beside_them(toy: ToyFiles) -> None:
+    frames = toy.folder / "frames"
+    frames.mkdir()
+    for t, frame in enumerate(tifffile.imread(toy.movie)):
+        tifffile.imwrite(frames / f"t{t}.tif", frame)
+    cell = replace(_cell(toy), clip=str(frames))
+    before = fingerprint(cell)
+    (frames / "results").mkdir()
+    for beside in ("table.csv", "results/table.csv", "results/worst.png"):
+        (frames / beside).write_text("written meanwhile")
+    assert fingerprint(cell) == before
+    frame = tifffile.imread(frames / "t2.tif")
+    tifffile.imwrite(frames / "t2.tif", frame[::-1])
+    assert fingerprint(cell) != before
+
+
+def test_many_cells_look_at_their_files_once(toy: ToyFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    facts = benchmark_plan.path_facts
+    monkeypatch.setattr(benchmark_plan, "path_facts", lambda path: (looked.append(path), facts(path))[1])
+    cells = plan([BenchmarkMovie("toy", toy.movie, toy.truth)], methods=["otsu", "fast"], seeds=range(9))
+    assert pending(cells, []) == cells
+    assert looked == [str(toy.movie), str(toy.truth)]
+
+
+def test_a_cell_knows_what_computes_it(toy: ToyFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, otsu = _cell(toy, "fast"), _cell(toy, "otsu")
+    convpaint = replace(otsu, method="convpaint")
+
+    def on(devices: list[str], features: str) -> list[str]:
+        monkeypatch.setattr(device, "available_devices", lambda: devices)
+        monkeypatch.setattr(benchmark_plan, "offline_features", lambda: features)
+        return [fingerprint(cell) for cell in (ours, otsu, convpaint)]
+
+    cpu, gpu, vgg = on(["cpu"], "gaussian"), on(["cuda:0", "cpu"], "gaussian"), on(["cpu"], "vgg")
+    assert [one == other for one, other in zip(cpu, gpu, strict=True)] == [False, True, True]
+    assert [one == other for one, other in zip(cpu, vgg, strict=True)] == [True, True, False]
+    assert fingerprint(replace(ours, device="cpu")) == cpu[0]  # 'auto' is the CPU here
+    with pytest.raises(ValueError, match="There is no device 'tpu' on this machine"):
+        plan([BenchmarkMovie("toy", toy.movie, toy.truth)], methods=["otsu", "fast"], device="tpu")
 
 
 def test_other_weights_make_another_cell(toy: ToyFiles) -> None:
@@ -308,6 +425,37 @@ def test_the_worst_frames_are_drawn_on_request(toy: ToyFiles) -> None:
     assert [path.name for path in pictures.iterdir()] == ["movie_nearest-mask_1_frame_seed_0.png"]
 
 
+def test_a_place_for_pictures_is_looked_at_before_anything_is_measured(
+    toy: ToyFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, picture = toy.folder / "table.csv", "movie_nearest-mask_1_frame_seed_0.png"
+    words = ["benchmark", f"{toy.movie}:{toy.truth}", "-o", str(table), "--methods", "nearest-mask", "--frames", "1"]
+    assert main([*words, *SETTINGS, "--pictures", str(toy.parent)]) == 2
+    assert f"{picture} cannot be written: {toy.parent} is a file, not a folder." in capsys.readouterr().err
+    assert not table.exists()
+
+    (toy.folder / "pictures" / picture / "kept").mkdir(parents=True)
+    with pytest.warns(UserWarning, match=f"movie, nearest-mask, 1 frame, seed 0: the picture .*{picture} could not be"):
+        list(run([replace(_cell(toy), movie="movie", pictures=str(toy.folder / "pictures"))], table))
+    assert [row["method"] for row in read_table(table)] == ["nearest-mask"]  # what was measured is kept
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"border": 30}, "The border is 30 px; in frames of 40 x 56 pixels it may be 0 to 19."),
+        ({"skip_frames": (2, 9)}, "There is no frame 9 to skip; the truth has 0 to 3."),
+        ({"skip_frames": (0, 1, 2, 3)}, "No frame is left to score"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_before_anything_is_learned(
+    toy: ToyFiles, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], sentence: str
+) -> None:
+    monkeypatch.setattr(benchmark_cell, "make_method", None)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        measure(_cell(toy, **facts))
+
+
 def test_a_table_is_gone_on_with_and_so_is_its_report_but_files_of_others_stay(
     toy: ToyFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -337,6 +485,42 @@ def test_rows_that_are_about_to_be_replaced_are_told_first(toy: ToyFiles, capsys
         f"1 of the rows in {table} will be replaced, the first of them movie, nearest-mask, 1 frame"
     )
     assert [row["border"] for row in read_table(table)] == ["2"]
+
+
+def test_a_row_that_no_longer_holds_goes_also_where_measuring_it_again_fails(toy: ToyFiles) -> None:
+    table = toy.folder / "table.csv"
+    before = [replace(_cell(toy), n_annotated=n) for n in (4, 1)]  # 4 leave no frame to score
+    write_table(table, list(map(_finished, before)))
+    ((_, error),) = run([replace(before[0], border=2)], table)
+    assert "4 frames cannot be annotated" in str(error)
+    assert [row["n_annotated"] for row in read_table(table)] == ["1"]
+
+
+def test_rows_of_other_conditions_are_told_and_not_shown_beside_the_others(
+    toy: ToyFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = toy.folder / "table.csv"
+    movie = BenchmarkMovie("movie", toy.movie, toy.truth)
+    methods = ["otsu", "balanced", "unet-same-seconds", "fast"]
+    of_device: dict[str, Any] = {"counts": [1], "device": "cpu", "parents": [str(toy.parent)]}
+    narrow = plan([movie], methods=[*methods, "nearest-mask"], **of_device)
+    wide = plan([replace(movie, border=2)], methods=[*methods, "nearest-mask"], **of_device)
+    elsewhere = replace(narrow[0], movie="elsewhere")
+    cells = [narrow[0], *wide[1:], elsewhere]  # otsu with the narrow border
+    assert [cell.method for cell in cells[:-1]].count("otsu") == 1
+    write_table(table, list(map(_finished, cells)))
+    words = ["benchmark", f"{toy.movie}:{toy.truth}", "-o", str(table), "--border", "2", "--methods", "nearest-mask"]
+    words += ["--frames", "1", *SETTINGS]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert (
+        f"warning: 1 of the rows in {table}, the first of them movie, otsu, 1 frame, seed 0, were measured under other"
+        " conditions and are left out of summary and plots; --methods with them measures them anew.\n"
+    ) in said.err
+    assert "| otsu |  | 0.000 |" in said.out  # of the other movie alone
+    assert all(f"| {method}" in said.out for method in ("balanced", "unet-same-seconds", "fast", "nearest-mask"))
+    assert table.with_suffix(".md").read_text() == said.out
+    assert len(read_table(table)) == len(cells)  # nothing is lost
 
 
 def test_what_is_void_in_the_truth_is_neither_painted_nor_scored(toy: ToyFiles) -> None:
@@ -448,6 +632,36 @@ def test_a_cell_that_fails_takes_no_other_with_it(toy: ToyFiles, capsys: pytest.
     assert main([*words, "--frames", "4,1"]) == 1
     assert "4 frames cannot be annotated" in capsys.readouterr().err
     assert len(read_table(table)) == 1
+
+
+def test_where_all_fails_the_same_command_may_be_given_again(toy: ToyFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    table = toy.folder / "table.csv"
+    words = ["benchmark", f"{toy.movie}:{toy.truth}", "-o", str(table), "--methods", "nearest-mask", "--frames", "4"]
+    assert main([*words, *SETTINGS]) == 1
+    assert not list(toy.folder.glob("table*"))
+    table.with_suffix(".md").write_text("of a table that is started over")
+    assert main([*words, *SETTINGS, "--force"]) == 1
+    assert not list(toy.folder.glob("table*"))
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--border", "0"], "--border has a say only with pairs MOVIE:TRUTH; a --list says such things of each movie."),
+        (["--instances"], "--instances has a say only with pairs"),
+        (["--stable-ids"], "--stable-ids has a say only with pairs"),
+        (["--void-label", "255"], "--void-label has a say only with pairs"),
+        (["a:b", "--root", "DATA"], "--root DATA has a say only with --list; name that, too."),
+        (["a:b", "--parents", ""], "argument --parents: '' names nothing; write one name, or several with commas"),
+        (["a:b", "--methods", ","], "argument --methods: ',' names nothing; write one name, or several with commas"),
+    ],
+)
+def test_options_without_a_say_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], sentence: str
+) -> None:
+    listed = [] if more[0] == "a:b" else ["--list", "movies.toml"]
+    assert main(["benchmark", *more, *listed, "-o", str(tmp_path / "table.csv")]) == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_a_benchmark_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

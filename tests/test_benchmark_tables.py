@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from napari_osvos import benchmark_plots
 from napari_osvos.benchmark_plots import write_plots
 from napari_osvos.benchmark_table import (
     COLUMNS,
@@ -229,3 +230,61 @@ def test_plots_show_what_there_is(tmp_path: Path) -> None:
             assert picture.width > 400
     assert [p.name for p in write_plots(tmp_path / "old.csv", [_row(method="fast")])] == ["old_seconds.png"]
     assert write_plots(tmp_path / "empty.csv", []) == []
+
+
+def test_plots_of_an_earlier_table_do_not_stay(tmp_path: Path) -> None:
+    rows = [_row(method="fast", n_annotated=n, J_frames="1:0.9", annotated_frames="0") for n in ("1", "2")]
+    assert len(write_plots(tmp_path / "table.csv", rows)) == 3
+    assert [path.name for path in write_plots(tmp_path / "table.csv", [_row(method="fast")])] == ["table_seconds.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["table_seconds.png"]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The figures that are drawn, in their order."""
+    figures: list[Any] = []
+    draw = benchmark_plots._figure
+
+    def keep(*arguments: Any) -> Any:
+        figures.append(draw(*arguments))
+        return figures[-1]
+
+    monkeypatch.setattr(benchmark_plots, "_figure", keep)
+    return figures
+
+
+def test_panels_say_how_many_frames_where_movies_differ(tmp_path: Path, drawn: list[Any]) -> None:
+    rows = [
+        _row(movie=movie, method="fast", n_annotated=n, J_frames="1:0.9", annotated_frames="0")
+        for movie, n in (("cells", "1"), ("cells", "2"), ("swan", "2"))
+    ]
+    write_plots(tmp_path / "table.csv", rows)
+    assert [figure.get_suptitle() for figure in drawn] == [
+        "J against annotated frames",
+        "J against seconds a frame, adapting included",
+        "J of each frame",
+    ]
+    of_each = ["cells, 1 annotated frame", "swan, 2 annotated frames"]
+    titles = [[axes.get_title() for axes in figure.axes] for figure in drawn]
+    assert titles == [["cells", "swan"], of_each, of_each]
+    write_plots(tmp_path / "table.csv", rows[:1])
+    assert drawn[-1].get_suptitle() == "J of each frame; 1 annotated frame"
+    assert drawn[-1].axes[0].get_title() == "cells"
+
+
+def test_a_line_joins_means_over_the_same_seeds(tmp_path: Path, drawn: list[Any]) -> None:
+    def row(method: str, n: str, seed: str, j: str) -> dict[str, str]:
+        return _row(method=method, parent="lite", n_annotated=n, seed=seed, J=j)
+
+    rows = [
+        *(row("fast", "1", seed, j) for seed, j in (("0", "0.5"), ("1", "0.7"))),
+        *(row("fast", "2", seed, j) for seed, j in (("1", "0.8"), ("2", "0.2"))),
+        *(row("best", "1", seed, j) for seed, j in (("1", "0.9"), ("2", "0.1"))),
+        *(row("best", "2", seed, j) for seed, j in (("0", "0.6"),)),
+        *(row("otsu", "1", seed, j) for seed, j in (("0", "0.3"), ("5", "0.5"))),
+    ]
+    write_plots(tmp_path / "table.csv", rows)
+    frames, seconds_of = ([list(line.get_ydata()) for line in figure.axes[0].lines] for figure in drawn)
+    assert frames == [pytest.approx(y) for y in ([0.7, 0.8], [0.5, 0.6], [0.4])]  # those of best have no seed in common
+    # fast and best at their common seed, the line between them, and Otsu, which nothing joins, with all of its own
+    assert sorted(seconds_of) == [pytest.approx(y) for y in ([0.4], [0.7], [0.7, 0.9], [0.9])]

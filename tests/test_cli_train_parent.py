@@ -125,6 +125,7 @@ def test_options_that_have_no_effect_are_refused(
             [*published, "--learning-rate", "0.5", "--weight-decay", "0.3"],
             "--learning-rate 0.5 and --weight-decay 0.3 can have no effect with --schedule published; leave them out.",
         ),
+        (["--reduction", "sum"], "--reduction sum can have no effect with --schedule crops; leave it out."),
         ([*published, "--crops", "2"], "--crops 2 can have no effect with --schedule published; leave it out."),
         (
             ["--simulated-images", "9", "--simulated-share", "0"],

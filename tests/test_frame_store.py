@@ -23,7 +23,8 @@ from napari_osvos import frame_marks, frame_store, machine, read_labels
 from napari_osvos.frame_store import FrameStore
 from napari_osvos.labels import values_in
 from napari_osvos.machine import aside, tidy
-from napari_osvos.predict_job import PredictJob, path_facts
+from napari_osvos.path_facts import path_facts
+from napari_osvos.predict_job import PredictJob
 from napari_osvos.unfinished import check_unclaimed, claim, own_outputs, unfinished_path
 from napari_osvos.writing import replacing_folder
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,9 @@ from napari_osvos.machine import peak_device_memory, peak_memory, versions
 
 if TYPE_CHECKING:
     from napari_osvos.baselines import Baseline
+    from napari_osvos.clip import Clip
     from napari_osvos.evaluation import Scores
+    from napari_osvos.labels import Labels
 
 NO_OBJECTS = dict.fromkeys(("F1_50", "F1_75", "SEG", "DET", "TRA"))
 
@@ -117,7 +119,8 @@ def measure(cell: Cell) -> dict[str, Any]:
     into ``updates`` of a network; ``peak_memory_mb`` (of the whole process until the last prediction, Python and
     libraries included), ``peak_device_memory_mb``, ``device_name`` and ``version``; recall and decay over the scored
     frames, ``J_recall``, ``J_decay``, ``F_recall`` and ``F_decay``; and, None where there are no objects or tracks to
-    score, ``F1_50``, ``F1_75`` and ``SEG`` of the scored frames, ``DET`` and ``TRA`` of all predicted frames.
+    score, ``F1_50``, ``F1_75`` and ``SEG`` of the scored frames, ``DET`` and ``TRA`` of all predicted frames. And a
+    ``warning``, None where all went well.
     """
     from napari_osvos.annotations import Annotations
     from napari_osvos.evaluation import both_frames, evaluate
@@ -127,6 +130,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     watch = Stopwatch()
     clip, truth = timed_clip(read_clip(cell.clip), watch), read_labels(cell.truth)
     place = {truth.frame_numbers[i]: t for i, t in frame_positions(truth, clip).items()}  # frame number -> position
+    _check_scoring(cell, clip, truth, list(place))
     place = {number: t for number, t in place.items() if number not in cell.skip_frames}
     at = {number: i for i, number in enumerate(truth.frame_numbers)}
 
@@ -164,12 +168,7 @@ def measure(cell: Cell) -> dict[str, Any]:
         lineage=lineage,
         void_label=cell.void_label,
     )
-    if cell.pictures:
-        from napari_osvos.benchmark_pictures import draw_worst, picture_name
-
-        path = Path(cell.pictures) / picture_name(cell)
-        title = f"{cell.movie}, {cell.method}"
-        draw_worst(path, clip, place, labels, truth, annotated, scores, title, cell.void_label)
+    warning = _draw(cell, clip, place, labels, truth, annotated, scores) if cell.pictures else None
     learned = _provenance(method)
     return {
         "J": scores.j_mean,
@@ -192,7 +191,46 @@ def measure(cell: Cell) -> dict[str, Any]:
         "peak_device_memory_mb": None if device_memory is None else round(device_memory / 1e6),
         "device_name": device,
         "version": versions()["napari-osvos"],
+        "warning": warning,
     } | (_object_scores(scores, cell.tracks) if cell.instances else NO_OBJECTS)
+
+
+def _check_scoring(cell: Cell, clip: Clip, truth: Labels, numbers: Sequence[int]) -> None:
+    """Make sure, before anything is learned, that these frames can be scored.
+
+    Raises
+    ------
+    ValueError
+        As `evaluation.frames_to_score`.
+    """
+    from napari_osvos.evaluation import frames_to_score
+    from napari_osvos.labels import Labels
+
+    if not numbers:
+        return  # nothing can be annotated either, which `spread` says
+    blank = np.broadcast_to(np.zeros((), np.uint8), (len(numbers), *clip.labels_shape[1:]))
+    frames_to_score(Labels(blank, frame_numbers=numbers), truth, cell.skip_frames, cell.border)
+
+
+def _draw(
+    cell: Cell,
+    clip: Clip,
+    place: Mapping[int, int],
+    labels: Labels,
+    truth: Labels,
+    annotated: Sequence[int],
+    scores: Scores,
+) -> str | None:
+    """Draw the worst frames; what was measured is not lost if that fails: return in one sentence what went wrong."""
+    from napari_osvos.benchmark_pictures import draw_worst, picture_name
+
+    path = Path(cell.pictures) / picture_name(cell)
+    title = f"{cell.movie}, {cell.method}"
+    try:
+        draw_worst(path, clip, place, labels, truth, annotated, scores, title, cell.void_label)
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        return f"the picture {path} could not be drawn: {str(error).rstrip('.')}."
+    return None
 
 
 def _provenance(method: Baseline) -> dict[str, Any]:

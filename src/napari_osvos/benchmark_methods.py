@@ -48,6 +48,8 @@ UNTRAINED = (NEAREST, OTSU, FLOW, FOREST, CONVPAINT, PARENT_ALONE, NEITHER)
 """What makes no updates of a network."""
 NOT_RANDOM = (NEAREST, OTSU, FLOW, PARENT_ALONE)
 """What is the same with every seed."""
+ON_THE_CPU = (NEAREST, OTSU, FLOW, FOREST, CONVPAINT)
+"""What computes on the CPU, whatever the device is."""
 
 
 def knows_parent(method: str) -> bool:

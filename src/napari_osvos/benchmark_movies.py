@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,9 @@ def read_pairs(
 ) -> list[BenchmarkMovie]:
     """Read each ``MOVIE:TRUTH``; tracks go with instances.
 
-    A movie is named after its file or folder, and where that is the name of several, after as many of the folders that
-    it is in as tell them apart: ``GOWT1-02`` and ``HeLa-02``.
+    A movie is named after its file, without the ending, or its folder, and where that is the name of several, after as
+    many of the folders that it is in as tell them apart: ``GOWT1-02`` and ``HeLa-02``. Files of one folder that differ
+    in their endings alone keep these.
 
     Raises
     ------
@@ -98,11 +100,23 @@ def read_pairs(
     """
     paths = [split_pair(pair) for pair in pairs]
     places = [Path(os.path.abspath(movie)) for movie, _ in paths]  # of a link its own name, whatever it leads to
-    names = told_apart([[*place.parent.parts[1:], place.stem] for place in places])
+    own = zip(places, _own_names(places), strict=True)
+    names = told_apart([[*place.parent.parts[1:], name] for place, name in own])
     return [
         BenchmarkMovie(name, movie, truth, border, instances=instances or tracks, tracks=tracks, void_label=void_label)
         for name, (movie, truth) in zip(names, paths, strict=True)
     ]
+
+
+def _own_names(places: Sequence[Path]) -> list[str]:
+    """Return the name of each file or folder; without the ending of its format, unless that tells it from another."""
+
+    def is_folder(place: Path) -> bool:  # whose name has no ending, only a point
+        return place.is_dir() and place.suffix.lower() != ".zarr"
+
+    short = {place: place.name if is_folder(place) else place.stem for place in places}
+    times = Counter((place.parent, name) for place, name in short.items())
+    return [place.name if times[place.parent, short[place]] > 1 else short[place] for place in places]
 
 
 def check_names(movies: Sequence[BenchmarkMovie], where: str) -> None:

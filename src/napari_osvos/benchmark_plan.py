@@ -9,14 +9,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from napari_osvos.baseline_convpaint import offline_features
 from napari_osvos.benchmark_cell import Cell
 from napari_osvos.benchmark_methods import (
     BASELINES,
+    CONVPAINT,
     LONG_SCHEDULES,
     METHODS,
     NEITHER,
     NO_PARENT,
     NOT_RANDOM,
+    ON_THE_CPU,
     PARENT_ALONE,
     SNAPPED,
     TIMED,
@@ -26,12 +29,16 @@ from napari_osvos.benchmark_methods import (
     knows_parent,
 )
 from napari_osvos.benchmark_movies import BenchmarkMovie
-from napari_osvos.benchmark_table import KEY, Row, key_of, text
+from napari_osvos.benchmark_table import KEY, Row, key_of, key_without, text
 from napari_osvos.config import QUALITIES, NetworkConfig
 from napari_osvos.machine import versions
+from napari_osvos.path_facts import file_digest, path_facts
 
 ABLATION_COUNTS = (1, 2, 3, 4, 5)
 """Annotated frames of the ablations, as in the paper's table."""
+
+Seen = dict[tuple[str, str], str]
+"""What files were found to be, by what was asked and their path: for many cells at once, and no longer than that."""
 
 
 def plan(
@@ -69,8 +76,8 @@ def plan(
     Raises
     ------
     ValueError
-        If a method is unknown, not installed or lacks what it is timed by, there is no such parent, or a count is
-        below 1.
+        If a method is unknown, not installed or lacks what it is timed by, there is no such parent or device, or a
+        count is below 1.
     """
     check_methods(methods)
     if min(counts, default=1) < 1:
@@ -105,6 +112,8 @@ def plan(
                         }
                         cells.append(Cell(**of_movie, **of_cell, **of_all))
     _check_parents(cells)
+    for cell in {cell.device: cell for cell in cells if cell.method not in ON_THE_CPU}.values():
+        _place_of(cell)  # says which devices there are
     if finished is not None:
         _check_timers(cells, finished)
     return cells
@@ -170,37 +179,81 @@ def lacks_seconds(cell: Cell) -> str:
     return f"{describe(cell)} needs {seconds}; measure that, too."
 
 
-def fingerprint(cell: Cell) -> str:
+def fingerprint(cell: Cell, seen: Seen | None = None) -> str:
     """Return 12 hexadecimal digits that change when a finished cell no longer holds.
 
-    That is when the weights of the parent, the program's version, border, void label, skipped frames, device or paths
-    change, when objects or tracks are scored that were not before, or when the cell that lends its seconds no longer
-    holds.
+    That is when the files of movie or truth (their places, names, sizes and times of the last change), the weights of
+    the parent, the program's version, border, void label, skipped frames, the device of what computes on one, or the
+    features that Convpaint has change, when objects or tracks are scored that were not before, or when the cell that
+    lends its seconds no longer holds.
+
+    Parameters
+    ----------
+    seen
+        Give the same for many cells at once, so that each file is looked at once.
+
+    Raises
+    ------
+    OSError
+        If movie or truth are not there.
+    ValueError
+        If there is no such device.
     """
+    seen = {} if seen is None else seen
     digest = hashlib.sha256()
-    digest.update(
-        repr(
-            (versions()["napari-osvos"], cell.border, tuple(cell.skip_frames), cell.device, cell.clip, cell.truth)
-        ).encode()
-    )
+    files = (_facts_of(cell.clip, seen), _facts_of(cell.truth, seen))
+    facts = (versions()["napari-osvos"], cell.border, tuple(cell.skip_frames), _place_of(cell), *files)
+    digest.update(repr(facts).encode())
     if cell.instances:  # cells without are those of tables that knew none
         digest.update(f"instances, tracks {cell.tracks}".encode())
     if cell.void_label is not None:
         digest.update(f"void {cell.void_label}".encode())
     lender = timer(cell)
     if lender is not None:
-        digest.update(f"seconds of {fingerprint(lender)}".encode())
+        digest.update(f"seconds of {fingerprint(lender, seen)}".encode())
     if cell.parent and knows_parent(cell.method):
         file = _weights_of(cell.parent)
         if file is not None:
-            digest.update(file.read_bytes())
+            digest.update(_digest_of(file, seen).encode())
     return digest.hexdigest()[:12]
 
 
-def identify(cell: Cell) -> tuple[str, ...]:
-    """Return the `KEY` of a cell as the table holds it."""
-    values = {**asdict(cell), "fingerprint": fingerprint(cell)}
+def identify(cell: Cell, seen: Seen | None = None) -> tuple[str, ...]:
+    """Return the `KEY` of a cell as the table holds it; `seen` as for `fingerprint`."""
+    values = {**asdict(cell), "fingerprint": fingerprint(cell, seen)}
     return tuple(text(values[name]) for name in KEY)
+
+
+def may_hold(row: Row, planned: Cell, lenders: Sequence[str], seen: Seen) -> bool:
+    """Whether a row could have been measured under the conditions of a planned cell of the same movie.
+
+    Parameters
+    ----------
+    lenders
+        Parents whose ``balanced`` may have lent the row its seconds, which it does not say.
+    seen
+        As for `fingerprint`.
+    """
+    cell = cell_of(row, planned)
+    if knows_parent(cell.method) and _weights_of(cell.parent) is None:
+        return True  # nobody can tell any more
+    if cell.method != UNET_SAME_SECONDS:
+        return identify(cell, seen) == key_of(row)
+    return not lenders or any(identify(replace(cell, timed_by=by), seen) == key_of(row) for by in lenders)
+
+
+def cell_of(row: Row, planned: Cell) -> Cell:
+    """Return the cell of a row, as if it had been measured under the conditions of a planned cell of the same movie."""
+    return replace(
+        planned,
+        method=row["method"],
+        parent=row["parent"],
+        n_annotated=int(row["n_annotated"]),
+        seed=int(row["seed"]),
+        threads=int(row["threads"]),
+        steps=int(row["steps"]) if row["steps"] else None,
+        timed_by="",
+    )
 
 
 def describe(cell: Cell) -> str:
@@ -208,6 +261,31 @@ def describe(cell: Cell) -> str:
     start = f" from {cell.parent}" if cell.parent and knows_parent(cell.method) else ""
     frames = "1 frame" if cell.n_annotated == 1 else f"{cell.n_annotated} frames"
     return f"{cell.movie}, {cell.method}{start}, {frames}, seed {cell.seed}"
+
+
+def _place_of(cell: Cell) -> str:
+    """Return what a method computes on or with, as far as it has a say in the scores or seconds."""
+    if cell.method == CONVPAINT:
+        return f"{offline_features()} features"
+    if cell.method in ON_THE_CPU:
+        return ""
+    from napari_osvos.device import resolve_device
+
+    return str(resolve_device(cell.device))  # what 'auto' is on this machine
+
+
+def _facts_of(path: str, seen: Seen) -> str:
+    key = ("facts", path)
+    if key not in seen:
+        seen[key] = repr(path_facts(path))
+    return seen[key]
+
+
+def _digest_of(file: Path, seen: Seen) -> str:
+    key = ("digest", str(file))
+    if key not in seen:
+        seen[key] = file_digest(file)
+    return seen[key]
 
 
 def _weights_of(parent: str) -> Path | None:
@@ -232,10 +310,15 @@ def _check_parents(cells: Sequence[Cell]) -> None:
 
 def _check_timers(cells: Sequence[Cell], finished: Sequence[Row]) -> None:
     """Raise ValueError if a cell that is not measured yet is timed by one that is neither planned nor measured."""
-    planned, measured = set(cells), {key_of(row) for row in finished}
+    seen: Seen = {}
+    planned, measured = set(cells), {key_without(key_of(row), "movie") for row in finished}  # a movie may be renamed
+
+    def is_measured(cell: Cell) -> bool:
+        return key_without(identify(cell, seen), "movie") in measured
+
     for cell in cells:
         lender = timer(cell)
         if lender is None or lender in planned:
             continue
-        if identify(cell) not in measured and identify(lender) not in measured:
+        if not is_measured(cell) and not is_measured(lender):
             raise ValueError(lacks_seconds(cell))

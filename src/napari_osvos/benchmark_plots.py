@@ -37,9 +37,9 @@ def _plot_of(table: Path, kind: str) -> Path:
 
 
 def write_plots(table: str | Path, rows: Sequence[Row]) -> list[Path]:
-    """Write the plots beside a table, each whole or not at all; what has too little to show is left out.
+    """Write the plots beside a table, each whole or not at all; what has too little to show is left out, and removed.
 
-    A panel for each movie; means over the seeds.
+    A panel for each movie; means over the seeds, and where points are joined over those that all of them have.
 
     Parameters
     ----------
@@ -54,23 +54,32 @@ def write_plots(table: str | Path, rows: Sequence[Row]) -> list[Path]:
     -------
     The files that were written.
     """
-    if not rows:
-        return []
+    written = _write_plots(Path(table), rows) if rows else []
+    for path in set(plots_of(table)) - set(written):
+        path.unlink(missing_ok=True)  # of an earlier table: it would show what is no more
+    return written
+
+
+def _write_plots(table: Path, rows: Sequence[Row]) -> list[Path]:
     by_movie: dict[str, dict[str, list[Row]]] = {}
     for name, row in zip(method_names(rows), rows, strict=True):
         by_movie.setdefault(row["movie"], {}).setdefault(name, []).append(row)
     styles = _styles(name for methods in by_movie.values() for name in methods)
     fewest = {movie: _with_fewest(methods) for movie, methods in by_movie.items()}
-    at = _frames_in_words(min(int(row["n_annotated"]) for row in rows))
+    counts = {movie: _frames_in_words(methods) for movie, methods in fewest.items()}
+    if len(set(counts.values())) == 1:
+        at = f"; {next(iter(counts.values()))}"
+    else:  # each panel says its own
+        at, fewest = "", {f"{movie}, {counts[movie]}": methods for movie, methods in fewest.items()}
     drawn: list[tuple[str, Draw, dict[str, dict[str, list[Row]]], str]] = []
     if len({row["n_annotated"] for row in rows}) > 1:
         drawn.append(("frames", _against_frames, by_movie, "J against annotated frames"))
-    drawn.append(("seconds", _against_seconds, fewest, f"J against seconds a frame, adapting included; {at}"))
+    drawn.append(("seconds", _against_seconds, fewest, f"J against seconds a frame, adapting included{at}"))
     if any(row["J_frames"] for row in rows):
-        drawn.append(("time", _over_time, fewest, f"J of each frame; {at}"))
+        drawn.append(("time", _over_time, fewest, f"J of each frame{at}"))
     written = []
     for kind, draw, panels, title in drawn:
-        path = _plot_of(Path(table), kind)
+        path = _plot_of(table, kind)
         figure = _figure(panels, draw, styles, title)
         with replacing(path) as partial:
             figure.savefig(partial, dpi=130, format="png")
@@ -78,7 +87,9 @@ def write_plots(table: str | Path, rows: Sequence[Row]) -> list[Path]:
     return written
 
 
-def _frames_in_words(n: int) -> str:
+def _frames_in_words(methods: dict[str, list[Row]]) -> str:
+    """Return how many frames were annotated, which is the same in all rows."""
+    n = int(next(iter(methods.values()))[0]["n_annotated"])
     return "1 annotated frame" if n == 1 else f"{n} annotated frames"
 
 
@@ -127,30 +138,39 @@ def _figure(
 def _against_frames(axes: Axes, methods: dict[str, list[Row]], styles: dict[str, dict[str, Any]]) -> None:
     counts: set[int] = set()
     for name, rows in methods.items():
-        by_count: dict[int, list[float]] = {}
-        for row in rows:
-            by_count.setdefault(int(row["n_annotated"]), []).append(float(row["J"]))
-        x = sorted(by_count)
+        x = sorted({int(row["n_annotated"]) for row in rows})
+        points = _of_common_seeds([[row for row in rows if int(row["n_annotated"]) == n] for n in x])
         counts |= set(x)
-        axes.plot(x, [mean(by_count[n]) for n in x], **styles[name])
+        axes.plot(x, [mean(float(row["J"]) for row in point) for point in points], **styles[name])
     _spread_the_best(axes)
     axes.set_xlabel("annotated frames")
     axes.set_xticks(sorted(counts))
 
 
+def _of_common_seeds(points: Sequence[Sequence[Row]]) -> list[Sequence[Row]]:
+    """Return the rows of each point whose seeds all points have, so that a line shows no change of seeds.
+
+    All rows where there is no such seed.
+    """
+    common = set.intersection(*({row["seed"] for row in rows} for rows in points))
+    return [[row for row in rows if row["seed"] in common] if common else rows for rows in points]
+
+
 def _against_seconds(axes: Axes, methods: dict[str, list[Row]], styles: dict[str, dict[str, Any]]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    # what differs in the quality alone is joined: the dial
-    dials: dict[str, list[tuple[float, float]]] = {}
+    dials: dict[str, list[str]] = {}  # what differs in the quality alone is joined
     for name, rows in methods.items():
-        # a copy may take less than a millisecond, which a logarithmic axis cannot show
-        x, y = mean(max(seconds(row) / n_predicted(row), 1e-3) for row in rows), mean(float(row["J"]) for row in rows)
-        axes.plot(x, y, **styles[name] | {"linestyle": ""})
         quality = rows[0]["method"]
-        if quality in QUALITIES:
-            dials.setdefault(name.removeprefix(quality), []).append((x, y))
-    for points in dials.values():
+        dial = name.removeprefix(quality) if quality in QUALITIES else name
+        dials.setdefault(dial, []).append(name)
+    for names in dials.values():
+        points = []
+        for name, point in zip(names, _of_common_seeds([methods[name] for name in names]), strict=True):
+            # a copy may take less than a millisecond, which a logarithmic axis cannot show
+            x = mean(max(seconds(row) / n_predicted(row), 1e-3) for row in point)
+            points.append((x, mean(float(row["J"]) for row in point)))
+            axes.plot(*points[-1], **styles[name] | {"linestyle": ""})
         if len(points) > 1:
             axes.plot(*zip(*sorted(points), strict=True), color="0.6", linewidth=0.8, zorder=0)
     axes.set_xscale("log")

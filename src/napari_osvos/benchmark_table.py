@@ -71,6 +71,12 @@ def key_of(row: Row) -> tuple[str, ...]:
     return tuple(row[name] for name in KEY)
 
 
+def key_without(key: tuple[str, ...], column: str) -> tuple[str, ...]:
+    """Return a key but for one column: ``fingerprint`` says whether a row still holds, ``movie`` is but a name."""
+    at = KEY.index(column)
+    return key[:at] + key[at + 1 :]
+
+
 def read_table(path: str | Path) -> list[Row]:
     """Read the finished rows of a table; none where there is no file. Columns that it lacks as older are empty.
 

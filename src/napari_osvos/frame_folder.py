@@ -95,12 +95,12 @@ def open_folder(folder: Path, *, labels: bool = False) -> OpenedFile:
     ValueError
         If two files have one number.
     """
-    files = _frame_files(folder)
+    files = frame_files(folder)
     if labels and not files:
         for inner in ("SEG", "TRA"):
             if (folder / inner).is_dir():
                 folder = folder / inner
-                files = _frame_files(folder)
+                files = frame_files(folder)
                 break
     if not files:
         inside = natsorted(entry.name for entry in folder.iterdir() if entry.is_dir())
@@ -144,7 +144,8 @@ def numbers_in_names(stems: Sequence[str], where: str) -> tuple[int, ...] | None
     )
 
 
-def _frame_files(folder: Path) -> list[Path]:
+def frame_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that are taken for frames, in natural order."""
     wanted = TIFF_ENDINGS + PICTURE_ENDINGS
     files = (p for p in folder.iterdir() if p.suffix.lower() in wanted and not p.name.startswith(".") and p.is_file())
     return natsorted(files, key=lambda path: (path.stem, path.suffix))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_osvos import __version__
 from napari_osvos.frame_store import FrameStore
-from napari_osvos.unfinished import is_unfinished, unfinished_path
+from napari_osvos.path_facts import file_digest, path_facts
+from napari_osvos.unfinished import unfinished_path
 
 if TYPE_CHECKING:
     import torch
@@ -143,32 +142,3 @@ class PredictJob:
             frame_numbers=clip.frame_numbers if clip.has_numbers else None,
             overwrite=overwrite,
         )
-
-
-def path_facts(path: str | Path) -> dict[str, Any]:
-    """Return what tells a file or folder from another, or from what it was before, without reading it.
-
-    Its absolute path, the number of its files, their bytes, and the time of the newest in nanoseconds. What a run that
-    is not finished keeps in a folder does not count.
-
-    Raises
-    ------
-    OSError
-        If it is not there.
-    """
-    path = Path(path).resolve()
-    files = [path]
-    if path.is_dir():
-        files = []
-        for folder, folders, names in os.walk(path):
-            folders[:] = [name for name in folders if not is_unfinished(Path(folder, name))]
-            files += [Path(folder, name) for name in names]
-    facts = [file.stat() for file in files]
-    newest = max((fact.st_mtime_ns for fact in facts), default=0)
-    return {"path": str(path), "files": len(files), "bytes": sum(fact.st_size for fact in facts), "newest": newest}
-
-
-def file_digest(path: str | Path) -> str:
-    """Return the SHA-256 of a file, as 64 hexadecimal digits."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -19,6 +19,7 @@ from napari_osvos.machine import default_threads
 if TYPE_CHECKING:
     from napari_osvos.benchmark_cell import Cell
     from napari_osvos.benchmark_movies import BenchmarkMovie
+    from napari_osvos.benchmark_table import Row
 
 _METHODS = (
     "nearest-mask", "otsu", "optical-flow", "random-forest", "fast", "balanced", "best", "balanced-no-parent",
@@ -72,7 +73,7 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument("--list", metavar="FILE.toml", type=Path, help="list of movies: name, movie, truth, border ...")
     parser.add_argument("--root", metavar="DIR", type=Path, help="folder that the paths of the list start from")
     parser.add_argument(
-        "--border", metavar="PIXELS", type=at_least(0), default=0,
+        "--border", metavar="PIXELS", type=at_least(0),
         help="of the pairs: width of the band along the edges that is not scored (default: 0)",
     )  # fmt: skip
     parser.add_argument(
@@ -121,11 +122,13 @@ def add_verbs(verbs: Any) -> None:
 
 def benchmark(given: argparse.Namespace, console: Console) -> int:
     """Measure what the table lacks, then print the summary; 1 if a measurement failed."""
+    from napari_osvos.benchmark import out_of_place
     from napari_osvos.benchmark_movies import check_names, read_movies, read_pairs
     from napari_osvos.benchmark_plots import plots_of, write_plots
     from napari_osvos.benchmark_table import read_table, to_markdown, write_markdown
 
     ablation_parents.check(given)
+    _check_idle(given)
     check_ending("-o", given.output, [".csv"])
     summary = given.output.with_suffix(".md")
     goes_on = given.output.exists()
@@ -136,17 +139,19 @@ def benchmark(given: argparse.Namespace, console: Console) -> int:
     report.add(table=str(given.output))
     check_report(given, report, [given.output, *beside])
     movies = read_movies(given.list, given.root) if given.list else []
-    movies += read_pairs(given.pairs, given.border, given.instances, given.stable_ids, given.void_label)
+    movies += read_pairs(given.pairs, given.border or 0, given.instances, given.stable_ids, given.void_label)
     check_names(movies, "The command")
     if not movies:
         raise ValueError("There is nothing to measure; name pairs MOVIE:TRUTH or a --list (see benchmark --help).")
     cells = _planned(given, movies, console)  # what is wrong is said before parents are trained
+    _check_pictures(given, cells)
     trained = ablation_parents.train(given, console)
     if trained:
         given.parents += trained
         cells = _planned(given, movies, console)
     if given.force:
-        given.output.unlink(missing_ok=True)
+        for path in (given.output, *beside):
+            path.unlink(missing_ok=True)
     try:
         failed = _measure(cells, given.output, summary, console)
     except KeyboardInterrupt:
@@ -154,11 +159,14 @@ def benchmark(given: argparse.Namespace, console: Console) -> int:
             f"{given.output} keeps what was measured; the same command goes on from there."
         ) from None
     rows = read_table(given.output)
-    write_markdown(summary, rows)
-    plots = write_plots(given.output, rows)
+    shown = _without(rows, out_of_place(cells, rows))
+    plots = []
+    if given.output.exists():  # otherwise all failed: what lies beside no table would be taken for a file of others
+        write_markdown(summary, shown)
+        plots = write_plots(given.output, shown)
     report.add(failed=failed, rows=rows, plots=[str(path) for path in plots])
     report.write(given.json)
-    console.show(to_markdown(rows))
+    console.show(to_markdown(shown))
     if plots:
         console.say(f"plots: {', '.join(str(path) for path in plots)}")
     return 1 if failed else 0
@@ -192,17 +200,13 @@ def _planned(given: argparse.Namespace, movies: Sequence[BenchmarkMovie], consol
 
 def _measure(cells: Sequence[Cell], table: Path, summary: Path, console: Console) -> int:
     """Measure what the table lacks, keeping table and summary up to date, and return how many measurements failed."""
-    from napari_osvos.benchmark import outdated, pending, run
+    from napari_osvos.benchmark import out_of_place, pending, renamed, run
     from napari_osvos.benchmark_plan import describe
     from napari_osvos.benchmark_table import read_table, write_markdown
 
-    todo = pending(cells, read_table(table))
-    old = outdated(todo, read_table(table))
-    if old:
-        console.say(
-            f"{len(old)} of the rows in {table} will be replaced, the first of them {describe(old[0])}: paths, border,"
-            " what is scored, weights of the parent, device or version were other ones."
-        )
+    rows = renamed(read_table(table), cells)
+    todo, strange = pending(cells, rows), out_of_place(cells, rows)
+    _say_what_no_longer_holds(cells, rows, table, console)
     clock, failed, total = _Clock(), 0, len(todo)
     for done, (cell, row) in enumerate(run(cells, table), start=1):
         left = clock.left(cell, todo[done:])
@@ -214,8 +218,66 @@ def _measure(cells: Sequence[Cell], table: Path, summary: Path, console: Console
         scores = ", ".join(f"{name} {float(row[name]):.3f}" for name in ("J", "SEG", "TRA") if row[name])
         measured = f"{scores}, {seconds}, {row['peak_memory_mb']} MB"
         console.say(f"{done}/{total} {describe(cell)}: {measured}; about {duration(left)} left")
-        write_markdown(summary, read_table(table))
+        write_markdown(summary, _without(read_table(table), strange))
     return failed
+
+
+def _say_what_no_longer_holds(cells: Sequence[Cell], rows: Sequence[Row], table: Path, console: Console) -> None:
+    """Say which rows will be replaced, and which stay in the table but hold no more."""
+    from napari_osvos.benchmark import left_over, outdated
+    from napari_osvos.benchmark_plan import describe
+
+    old, left = outdated(cells, rows), left_over(cells, rows)
+    if old:
+        console.say(
+            f"{len(old)} of the rows in {table} will be replaced, the first of them {describe(old[0])}: movie, truth,"
+            " border, what is scored, weights of the parent, device or version were other ones."
+        )
+    if left:
+        console.say(
+            f"{PROGRAM}: warning: {len(left)} of the rows in {table}, the first of them {describe(left[0])}, were"
+            " measured under other conditions and are left out of summary and plots; --methods with them measures them"
+            " anew."
+        )
+
+
+def _without(rows: Sequence[Row], strange: Sequence[Row]) -> list[Row]:
+    """Return the rows that are not among those that do not hold beside the others."""
+    from napari_osvos.benchmark_table import key_of
+
+    keys = set(map(key_of, strange))
+    return [row for row in rows if key_of(row) not in keys]
+
+
+def _check_idle(given: argparse.Namespace) -> None:
+    """Raise ValueError where options are given that have no say without others."""
+    of_pairs = {
+        "--border": given.border is not None,
+        "--instances": given.instances,
+        "--stable-ids": given.stable_ids,
+        "--void-label": given.void_label is not None,
+    }
+    named = [option for option, is_given in of_pairs.items() if is_given]
+    if named and not given.pairs:
+        raise ValueError(f"{named[0]} has a say only with pairs MOVIE:TRUTH; a --list says such things of each movie.")
+    if given.root is not None and given.list is None:
+        raise ValueError(f"--root {given.root} has a say only with --list; name that, too.")
+
+
+def _check_pictures(given: argparse.Namespace, cells: Sequence[Cell]) -> None:
+    """Make sure, before anything is learned, that pictures can be written where they are to go.
+
+    Raises
+    ------
+    ValueError, NotADirectoryError, PermissionError
+        As `check_outputs`.
+    """
+    from napari_osvos.benchmark_pictures import picture_name
+
+    if given.pictures is not None and cells:
+        inputs = [Path(path) for cell in cells for path in (cell.clip, cell.truth)]
+        picture = given.pictures / picture_name(cells[0])
+        check_outputs({"--pictures": picture}, inputs=list(dict.fromkeys(inputs)), force=True)
 
 
 class _Clock:

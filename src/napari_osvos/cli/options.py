@@ -68,7 +68,10 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 
 def names(text: str) -> tuple[str, ...]:
     """Read names such as ``fast,balanced``."""
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; write one name, or several with commas between them")
+    return found
 
 
 def at_least(minimum: int, most: int | None = None) -> Any:

@@ -124,7 +124,7 @@ def segment(given: argparse.Namespace, console: Console) -> None:
 
 def _what_it_learns_from(given: argparse.Namespace, tuning: FineTuneConfig) -> dict[str, Any]:
     """Return what tells what is learned from what another command would learn."""
-    from napari_osvos.predict_job import file_digest, path_facts
+    from napari_osvos.path_facts import file_digest, path_facts
 
     options = ("frames", "partial", "corrected", "accepted", "background_label", "void_label")
     start = given.continued or given.parent

@@ -144,8 +144,7 @@ def _recipe(given: argparse.Namespace) -> tuple[ParentConfig, Path | None]:
         given.network = "vgg16"
     given.base = kind
     config = settings_of(given, ParentConfig, defaults)
-    if published:
-        refuse_idle(given, ParentConfig, config.idle, "--schedule published")
+    refuse_idle(given, ParentConfig, config.idle, f"--schedule {config.schedule}")
     if config.simulated_share == 0:
         typed = "simulated_share" in settings_given(given, ParentConfig)
         beside = "--simulated-share 0" if typed else "--schedule published, which simulates none"
