@@ -117,9 +117,10 @@ def test_fine_tuning_on_cuda_learns_what_it_learns_on_the_cpu(monkeypatch: pytes
     clip, annotations, truth = toy_clip()
     for graphs in ("1", "0"):
         monkeypatch.setenv("NAPARI_OSVOS_CUDA_GRAPHS", graphs)
-        labels = {
-            device: FineTuner(tiny_parent(), quick(), device=device).fit(clip, annotations).predict(clip) > 0
-            for device in ("cpu", "cuda")
-        }
+        labels = {}
+        for device, precision in (("cpu", "float32"), ("cuda", "bfloat16")):
+            monkeypatch.setenv("NAPARI_OSVOS_PRECISION", precision)
+            tuner = FineTuner(tiny_parent(), quick(), device=device)
+            labels[device] = tuner.fit(clip, annotations).predict(clip) > 0
         differ = np.count_nonzero(labels["cpu"] != labels["cuda"])
         assert differ <= 0.05 * np.count_nonzero(truth)  # other noise, other sums: the same objects

@@ -29,6 +29,7 @@ from napari_osvos.parent_log import ParentLog, plot_losses
 from napari_osvos.parent_training import ParentTraining, train_parent
 from napari_osvos.sampling import KNOWN, MASK, Source
 from napari_osvos.stills import find_still_sets, read_still_sets, simulated_sources, still_source
+from napari_osvos.stored_source import StoredSource
 from napari_osvos.training import TrainingStep, WeightAverage
 
 
@@ -302,6 +303,8 @@ def test_simulated_images_have_their_share() -> None:
     stills[0].weight, stills[1].weight = 3.0, 1.0
     drawn = ParentTraining(RECIPE, stills[:2], stills[2:]).sources
     assert [source.weight for source in drawn] == pytest.approx([0.5625, 0.1875, 0.125, 0.125])
+    assert [source.weight for source in stills] == [3.0, 1.0, 1.0, 1.0]  # for the next parent they are as they were
+    assert drawn[0].image is stills[0].image
     none = ParentTraining(RECIPE.replace(simulated_share=0.0), toy_stills()[:2], toy_stills()[2:]).sources
     assert len(none) == 2
 
@@ -406,6 +409,29 @@ def test_a_still_without_objects_is_left_out(tmp_path: Path) -> None:
     _write_still(tmp_path / "s", "empty", image, 0 * labels)
     _write_still(tmp_path / "s", "full", image, labels)
     assert len(list(read_still_sets([tmp_path / "s"], ParentConfig()))) == 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "suffix", "other", "objects", "void"),
+    [
+        (np.uint8, ".png", 7, 16, 12),
+        (np.uint8, ".png", 0, 12, 0),  # a mask
+        (np.uint16, ".png", 7, 28, 0),
+        (np.uint8, ".tif", 7, 28, 0),
+    ],
+    ids=["8 bits", "mask", "16 bits", "TIFF"],
+)
+def test_void_is_255_beside_other_labels_in_a_picture_of_8_bits(
+    tmp_path: Path, dtype: type, suffix: str, other: int, objects: int, void: int
+) -> None:
+    marks = np.zeros((20, 30), dtype)
+    marks[2:6, 2:6], marks[10:12, 3:9] = other, 255
+    _write_still(tmp_path / "s", "a", np.zeros((20, 30), np.uint8), marks, suffix)
+    (still,) = read_still_sets([tmp_path / "s"], ParentConfig.published())
+    stored = StoredSource(tmp_path / "s" / "images" / f"a{suffix}", tmp_path / "s" / "labels" / f"a{suffix}", None)
+    for source in (still, stored.read()) if suffix == ".png" else (still,):
+        assert int(source.targets[MASK].sum()) == objects
+        assert int((source.targets[KNOWN] == 0).sum()) == void
 
 
 def test_the_zoom_of_a_still_has_its_limits() -> None:

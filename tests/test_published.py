@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from toy_clip import tiny_parent, toy_clip
 
-from napari_osvos.config import NetworkConfig, ParentConfig
+from napari_osvos.config import FineTuneConfig, NetworkConfig, ParentConfig
+from napari_osvos.finetune import FineTuner
 from napari_osvos.intensity import IntensityScale
 from napari_osvos.network import OSVOSNet
+from napari_osvos.parent_training import ParentTraining
 from napari_osvos.published import (
     LEARNING_RATE,
     PIXELS,
@@ -299,6 +304,62 @@ def test_passes_are_added_up_to_one_update_of_their_mean() -> None:
     assert [step.loss for step in steps] == pytest.approx(losses, rel=1e-9)
     for p, q in zip(one.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(p, q, atol=1e-12, rtol=1e-9)
+
+
+# -- beside a GPU that cannot resample ----------------------------------------------------------
+
+
+@pytest.fixture
+def resampled_on(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The devices on which frames are resampled or pooled: of what Apple's GPU cannot."""
+    seen: list[str] = []
+
+    def watched(plain: Callable[..., Tensor], x: Tensor, *given: object, **how: object) -> Tensor:
+        seen.append(x.device.type)
+        return plain(x, *given, **how)
+
+    for name in ("grid_sample", "adaptive_avg_pool2d"):
+        monkeypatch.setattr(F, name, functools.partial(watched, getattr(F, name)))
+    # A device without pixels, which stands for such a GPU, has no autocast.
+    monkeypatch.setattr("napari_osvos.network.fast_dtype", lambda x: x.dtype)
+    return seen
+
+
+@pytest.mark.parametrize("varied", [False, True])
+def test_frames_are_varied_where_they_are_and_learned_where_the_network_is(
+    resampled_on: list[str], varied: bool
+) -> None:
+    frame, net = _single(_frame()), _network(NARROW).to("meta")
+    frame.known[:, :9] = 0  # painted in part, which is pooled
+    loss_of_pass = published_loss(net, [frame], seed=0, varied=varied)
+    assert {loss_of_pass(number, 0.5).device.type for number in range(6)} == {"meta"}
+    assert set(resampled_on) == {"cpu"}
+
+
+def test_the_images_of_a_parent_are_varied_on_the_cpu_unless_on_cuda(resampled_on: list[str]) -> None:
+    recipe = ParentConfig.published().replace(network="tiny", base="random", edges="mirrored", passes=1)
+    image = np.random.default_rng(0).integers(0, 255, (40, 50), np.uint8)
+    labels = (image > 128).astype(np.int32)
+    training = ParentTraining(recipe, [Source(image[..., None], labels, None, IntensityScale.from_image(image), 1.0)])
+    training.net.to("meta")
+    training.device = torch.device("meta")
+    assert training._loss(0, 0.5).device.type == "meta"
+    assert set(resampled_on) == {"cpu"}
+
+
+def test_painted_frames_are_held_where_they_are_varied(monkeypatch: pytest.MonkeyPatch) -> None:
+    class _Held(Exception):
+        """Where it is not to go on from."""
+
+    def watched(net: OSVOSNet, frames: list[Batch], *given: object, **how: object) -> None:
+        assert {frame.x.device.type for frame in frames} == {"meta"}
+        raise _Held
+
+    monkeypatch.setattr("napari_osvos.finetune.crops_on", lambda device: torch.device("meta"))
+    monkeypatch.setattr("napari_osvos.finetune.published_loss", watched)
+    clip, annotations, _ = toy_clip()
+    with pytest.raises(_Held):
+        FineTuner(tiny_parent(), FineTuneConfig(quality="published", steps=2), "cpu").fit(clip, annotations)
 
 
 # -- the parent's images -----------------------------------------------------------------------

@@ -268,6 +268,18 @@ def test_where_nothing_is_wrong_the_places_stay() -> None:
     assert places.max() >= 21
 
 
+def test_errors_are_looked_for_beside_a_gpu_that_cannot_antialias(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[torch.device] = []
+
+    def beside(device: torch.device) -> torch.device:
+        asked.append(device)
+        return device
+
+    monkeypatch.setattr("napari_osvos.resampling.crops_on", beside)
+    _source(_square()).look_for_errors(lambda x: (x[:, :1] > 0).float(), _rng())
+    assert asked == [torch.device("cpu")]
+
+
 def test_errors_of_a_large_image_are_looked_for_in_a_window() -> None:
     source, rng = _source(np.zeros((60, 80), np.int32)), _rng()
     seen: list[tuple[int, ...]] = []

@@ -17,7 +17,7 @@ from napari_osvos.config import NetworkConfig, PredictConfig
 from napari_osvos.instances import SeparationConfig
 from napari_osvos.labelling import LabelMeaning
 from napari_osvos.network import OSVOSNet
-from napari_osvos.resampling import Taps, resample
+from napari_osvos.resampling import Taps, resample, rescaled
 from napari_osvos.segmenter import Segmenter
 
 ALIKE = LabelMeaning("look-alike", (1,), 5.0, SeparationConfig(smallest=4))
@@ -112,6 +112,28 @@ def test_nothing_wide_of_a_large_frame_is_made(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(tiling.IntensityScale, "normalise", watched)
     next(_segmenter(ALIKE, 0.4, tile=64).iter_frames(Clip(_smooth(1, 400, 500))))
     assert max(seen) < 2 * 4096
+
+
+def test_what_apples_gpu_cannot_is_rescaled_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device without pixels stands for the CPU that such a GPU has beside it."""
+    seen: list[str] = []
+    plain = F.interpolate
+
+    def watched(x: torch.Tensor, **how: Any) -> torch.Tensor:
+        seen.append(x.device.type)
+        return plain(x if x.device.type == "cpu" else torch.zeros(x.shape), **how)
+
+    monkeypatch.setattr("napari_osvos.resampling.crops_on", lambda device: torch.device("meta"))
+    monkeypatch.setattr(F, "interpolate", watched)
+    segmenter = _segmenter(ALIKE, 1.6)
+    for antialias in (False, True):
+        assert rescaled(torch.ones(1, 3, 9, 7), (4, 5), antialias=antialias).device.type == "cpu"
+    assert seen == ["cpu", "meta"]
+    for zoom in (0.4, 1.6):  # there and back: what gets smaller is antialiased
+        segmenter.zoom = zoom
+        seen.clear()
+        next(segmenter.iter_frames(Clip(_smooth(1, 40, 48))))
+        assert "meta" in seen
 
 
 @pytest.mark.parametrize(("shape", "size"), [((60, 51), (83, 70)), ((60, 51), (25, 13)), ((40, 33), (40, 90))])

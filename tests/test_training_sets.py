@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,7 +146,13 @@ def test_images_of_videos_are_read_when_they_are_drawn_and_only_some_are_kept(
     (found,) = find_training_sets(_davis_2017(tmp_path / "D"))
     sources = read_training_set(found, RECIPE)
     read: list[Path] = []
-    monkeypatch.setattr(stored_source, "read_picture", lambda path, **_: read.append(path) or _pixels(path))
+
+    def watched(reader: Callable[[Path], Any], path: Path) -> Any:
+        read.append(path)
+        return reader(path)
+
+    for name in ("read_picture", "read_marks"):
+        monkeypatch.setattr(stored_source, name, functools.partial(watched, getattr(stored_source, name)))
     stored_source._read.cache_clear()
     training = ParentTraining(RECIPE.replace(images=1), sources)
     assert read == []
@@ -153,11 +161,6 @@ def test_images_of_videos_are_read_when_they_are_drawn_and_only_some_are_kept(
     assert len(training.sources) == 1
     assert stored_source._read.cache_info().maxsize == stored_source.KEPT_IN_MEMORY
     stored_source._read.cache_clear()
-
-
-def _pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.array(picture)
 
 
 def test_so_many_images_as_wanted_are_drawn_by_the_seed(tmp_path: Path) -> None:

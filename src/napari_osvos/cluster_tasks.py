@@ -18,7 +18,7 @@ import torch
 
 from napari_osvos.clip import Clip
 from napari_osvos.cluster_link import installed, version_complaint
-from napari_osvos.device import decide_precision, fast_precision, resolve_device
+from napari_osvos.device import cpu_computes_in, precision_name, resolve_device
 from napari_osvos.frame_store import FrameStore
 from napari_osvos.io import read_clip
 from napari_osvos.pipeline import predict_frames
@@ -45,13 +45,13 @@ class Terms:
     device : str
         See `napari_osvos.device.resolve_device`.
     precision : str
-        ``float32`` or ``bfloat16``, on a CPU.
+        ``float32`` or ``bfloat16``, on a CPU; a GPU has its own.
     versions : dict
         See `napari_osvos.cluster_link.installed`.
     """
 
     device: str = "auto"
-    precision: str = field(default_factory=lambda: _words_of(fast_precision(torch.device("cpu"))))
+    precision: str = field(default_factory=lambda: precision_name(torch.device("cpu")))
     versions: dict[str, str] = field(default_factory=installed)
 
 
@@ -100,9 +100,8 @@ def turn(terms: Terms) -> Iterator[torch.device]:
     complaint = version_complaint(terms.versions, "client")
     if complaint:
         raise ValueError(complaint)
-    with _turn:
+    with _turn, cpu_computes_in(terms.precision):
         torch.set_num_threads(worker.state.nthreads)
-        decide_precision(terms.precision)
         yield device_of(terms.device, worker.name)
 
 
@@ -222,7 +221,3 @@ def _keep(key: Any, make: Callable[[], K]) -> K:
             del _kept[next(kept for kept in _kept if kept[0] == key[0])]
         found: K = _kept[key]
         return found
-
-
-def _words_of(precision: torch.dtype) -> str:
-    return str(precision).removeprefix("torch.")

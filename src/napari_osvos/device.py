@@ -7,8 +7,13 @@ import copy
 import functools
 import os
 import time
+from collections.abc import Iterator
 
 import torch
+
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# What another process has decided on, by kind of device.
+_decided: dict[str, str] = {}
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -44,11 +49,11 @@ def available_devices() -> list[str]:
 
 def describe_device(device: torch.device) -> str:
     """Return the device in words, with threads and precision; for the CPU, why it is not a GPU."""
+    precision = precision_name(device)
     if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)} ({device}), bfloat16"
+        return f"{torch.cuda.get_device_name(device)} ({device}), {precision}"
     if device.type == "mps":
-        return "Apple GPU (mps), float32"
-    precision = "bfloat16" if cpu_prefers_bfloat16() else "float32"
+        return f"Apple GPU (mps), {precision}"
     if torch.version.cuda is None:
         why = "this PyTorch is a build without CUDA"
     else:
@@ -57,17 +62,49 @@ def describe_device(device: torch.device) -> str:
     return f"CPU, {n} thread{'s' * (n != 1)}, {precision} ({why})"
 
 
+def fast_precision(device: torch.device) -> torch.dtype:
+    """Return the precision in which the network runs faster on this device: bfloat16 or float32.
+
+    On a CPU and on CUDA, the environment variable NAPARI_OSVOS_PRECISION (``float32`` or ``bfloat16``) decides instead
+    if it is set. Apple's GPU has float32.
+
+    Raises
+    ------
+    ValueError
+        If the environment variable is something else.
+    """
+    if device.type not in ("cpu", "cuda"):
+        return torch.float32
+    decided = _decided.get(device.type) or _wanted_precision()
+    if decided:
+        return _PRECISIONS[decided]
+    is_faster = cpu_prefers_bfloat16() if device.type == "cpu" else _cuda_prefers_bfloat16(device)
+    return torch.bfloat16 if is_faster else torch.float32
+
+
+def precision_name(device: torch.device) -> str:
+    """Return `fast_precision` as a word: ``bfloat16`` or ``float32``."""
+    return str(fast_precision(device)).removeprefix("torch.")
+
+
+def _wanted_precision() -> str:
+    """Return what NAPARI_OSVOS_PRECISION says, "" if it is not set."""
+    wanted = os.environ.get("NAPARI_OSVOS_PRECISION", "")
+    if wanted and wanted not in _PRECISIONS:
+        raise ValueError(f"NAPARI_OSVOS_PRECISION is {wanted!r}; allowed are {', '.join(_PRECISIONS)}.")
+    return wanted
+
+
+def _cuda_prefers_bfloat16(device: torch.device) -> bool:
+    """Return whether this GPU has convolutions in bfloat16: before compute capability 8.0 they are emulated, slowly."""
+    if torch.version.hip is not None:  # AMD counts its capabilities otherwise
+        return bool(torch.cuda.is_bf16_supported())
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 @functools.cache
 def cpu_prefers_bfloat16() -> bool:
-    """Return whether convolutions run faster in bfloat16 on this CPU, by trying (some 50 ms).
-
-    The environment variable NAPARI_OSVOS_PRECISION (``float32`` or ``bfloat16``) decides instead if it is set.
-    """
-    wanted = os.environ.get("NAPARI_OSVOS_PRECISION")
-    if wanted:
-        if wanted not in ("float32", "bfloat16"):
-            raise ValueError(f"NAPARI_OSVOS_PRECISION is {wanted!r}; allowed are float32, bfloat16.")
-        return wanted == "bfloat16"
+    """Return whether convolutions run faster in bfloat16 on this CPU, by trying (some 50 ms)."""
     # One thread, in turns, the best of many: other work on the machine must not decide, since results depend on it.
     threads = torch.get_num_threads()
     fastest = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
@@ -87,18 +124,14 @@ def cpu_prefers_bfloat16() -> bool:
     return fastest[torch.bfloat16] < 0.9 * fastest[torch.float32]
 
 
-def decide_precision(precision: str) -> None:
-    """Have `cpu_prefers_bfloat16` say what another process has found: its labels are to be the same."""
-    if os.environ.get("NAPARI_OSVOS_PRECISION") != precision:
-        os.environ["NAPARI_OSVOS_PRECISION"] = precision
-        cpu_prefers_bfloat16.cache_clear()
-
-
-def fast_precision(device: torch.device) -> torch.dtype:
-    """Return the precision in which the network runs faster on this device: bfloat16 or float32."""
-    if device.type == "cuda" or (device.type == "cpu" and cpu_prefers_bfloat16()):
-        return torch.bfloat16
-    return torch.float32
+@contextlib.contextmanager
+def cpu_computes_in(precision: str) -> Iterator[None]:
+    """Have the CPU compute in the precision that another process has found: its labels are to be the same."""
+    _decided["cpu"] = precision
+    try:
+        yield
+    finally:
+        del _decided["cpu"]
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -109,9 +142,10 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def crops_on(device: torch.device) -> torch.device:
-    """Return where crops are varied for a network on this device: on a CUDA GPU beside it, otherwise on the CPU.
+    """Return where images are varied for a network on this device: on a CUDA GPU beside it, otherwise on the CPU.
 
-    Apple's GPU cannot resample with repeated edges before torch 2.13 (`grid_sample`, ``padding_mode="border"``).
+    Apple's GPU cannot resample with repeated edges before torch 2.13 (`grid_sample`, ``padding_mode="border"``), and
+    not average to sizes that do not divide.
     """
     return device if device.type == "cuda" else torch.device("cpu")
 

@@ -16,7 +16,7 @@ from napari_osvos.annotations import Annotations, checked_annotations
 from napari_osvos.appearance import Appearance
 from napari_osvos.clip import Clip
 from napari_osvos.config import AugmentConfig, FineTuneConfig, PredictConfig
-from napari_osvos.device import autocast, crops_on, fast_precision, resolve_device, without_cache
+from napari_osvos.device import autocast, crops_on, precision_name, resolve_device, without_cache
 from napari_osvos.graphs import GraphedLoss
 from napari_osvos.half_painted import half_painted_in_words
 from napari_osvos.held_out import HeldOut, HeldOutScore
@@ -369,7 +369,7 @@ class FineTuner:
         batches = Batches(1, self.device, self.shortage, lambda: self._to_cpu(optimiser))
 
         def loss() -> Callable[[int, float], Tensor]:
-            frames = [whole_frame(source, self.device) for source in planes]
+            frames = [whole_frame(source, crops_on(self.device)) for source in planes]
             return published_loss(net, frames, config.seed, varied=config.passes > 1, reduction=config.reduction)
 
         yield from batches.updates(
@@ -405,7 +405,7 @@ class FineTuner:
             "annotated_frames": [clip.frame_numbers[t] for t in annotations.frames],
             "learned_frames": [clip.frame_numbers[t] for t in sorted(learned)],
             "device": str(self.device),
-            "precision": str(fast_precision(self.device)).removeprefix("torch."),
+            "precision": precision_name(self.device),
             "torch": torch.__version__,
             "date": time.strftime("%Y-%m-%d"),
         }

@@ -102,6 +102,11 @@ class Labels(Sequence[npt.NDArray[np.int32]]):
         return self._planes.depth
 
     @property
+    def stored_dtype(self) -> np.dtype[Any]:
+        """What the values are stored as; frames are int32 whatever that is."""
+        return self._planes.dtype
+
+    @property
     def frame_numbers(self) -> tuple[int, ...]:
         """Number of each frame."""
         return self._planes.frame_numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from napari_osvos.checkpoint import load_tensors, load_weights, pack_optimiser, save_tensors, unpack_optimiser
 from napari_osvos.config import AugmentConfig, ParentConfig
-from napari_osvos.device import autocast
+from napari_osvos.device import autocast, crops_on
 from napari_osvos.imagenet import load_base
 from napari_osvos.losses import deep_supervision_loss, segmentation_loss
 from napari_osvos.network import OSVOSNet
@@ -119,7 +120,7 @@ class ParentTraining:
     def _loss_of_frame(self, rng: np.random.Generator, deep_weight: float) -> Tensor:
         weights = np.array([source.weight for source in self.sources])
         source = opened(self.sources[int(rng.choice(len(weights), p=weights / weights.sum()))])
-        frame = varied_frame(whole_frame(source, self.device), rng)
+        frame = varied_frame(whole_frame(source, crops_on(self.device)), rng).to(self.device)
         return published_parent_loss(self.net, frame, deep_weight, self.config.reduction)
 
     def _loss_of_crops(self, rng: np.random.Generator, deep_weight: float) -> Tensor:
@@ -236,14 +237,16 @@ def chosen_images(sources: Sequence[AnySource], config: ParentConfig) -> Sequenc
 
 
 def _weighted(sources: Sequence[AnySource], simulated: Sequence[AnySource], share: float) -> list[AnySource]:
-    """Scale the weights so that simulated images make up `share` of the crops."""
+    """Return the images with weights scaled so that simulated images make up `share` of the crops."""
     if not sources or not simulated:
         return [*sources, *simulated]
-    for group, part in ((sources, 1 - share), (simulated, share)):
+    # Copies, which share their pixels: the caller may train another parent on the same images.
+    groups = [[copy.copy(source) for source in group] for group in (sources, simulated)]
+    for group, part in zip(groups, (1 - share, share), strict=True):
         total = sum(source.weight for source in group)
         for source in group:
             source.weight *= part / total
-    return [source for source in (*sources, *simulated) if source.weight > 0]
+    return [source for group in groups for source in group if source.weight > 0]
 
 
 def _describe_images(sources: Sequence[AnySource], simulated: Sequence[AnySource]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from napari_osvos.augment import reflect
 from napari_osvos.config import PUBLISHED_SCALES
+from napari_osvos.device import to_device
 from napari_osvos.losses import balanced_cross_entropy
 from napari_osvos.network import OSVOSNet
 from napari_osvos.sampling import CONTOUR, KNOWN, MASK, Batch, Source
@@ -101,7 +102,7 @@ def published_loss(
     net : OSVOSNet
         To be trained.
     frames : sequence of Batch
-        Each a batch of one.
+        Each a batch of one, on the device where it is to be varied or reduced (`crops_on`).
     seed : int
         Of their order.
     varied : bool
@@ -129,6 +130,7 @@ def published_loss(
             whole = frames[n].known.numel()
             if mirror:
                 x, mask, known = (torch.flip(part, (-1,)) for part in (x, mask, known))
+        x, mask, known = (to_device(part, net.input_mean.device) for part in (x, mask, known))
         foreground = net(x)[:, net.config.heads.index("foreground")].float()
         weight = _weight(known) if reduction == "sum" else known.numel() / whole
         return published_cross_entropy(foreground, mask, known, _share(mask, known)) * weight

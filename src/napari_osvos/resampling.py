@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+
+from napari_osvos.device import crops_on
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +74,15 @@ class Taps:
         for k in range(1, self.places.shape[1]):
             total.addcmul_(x.index_select(axis, places[:, k]), weights[:, k].view(shape))
         return total
+
+
+def rescaled(x: Tensor, size: tuple[int, int], *, antialias: bool) -> Tensor:
+    """Return (N, C, H, W) rescaled linearly to a size, on the device that it is on.
+
+    Apple's GPU cannot antialias before torch 2.7: for it the CPU does.
+    """
+    beside = x.to(crops_on(x.device)) if antialias else x
+    return F.interpolate(beside, size=size, mode="bilinear", antialias=antialias).to(x.device)
 
 
 def resample(x: Tensor, rows: Taps, columns: Taps) -> Tensor:

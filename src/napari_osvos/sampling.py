@@ -17,6 +17,7 @@ from napari_osvos.augment import paste_objects, reflect, sampling_grid, vary_int
 from napari_osvos.config import AugmentConfig
 from napari_osvos.device import to_device
 from napari_osvos.intensity import IntensityScale, raw_tensor
+from napari_osvos.resampling import rescaled
 
 # Channels of the targets; the mask of each class follows where there are several.
 MASK, CONTOUR, KNOWN, DISTANCE, CLASSES = 0, 1, 2, 3, 4
@@ -237,7 +238,8 @@ class Source:
         x, targets = self._intensities(window)[None], self._targets(window)
         size = tuple(max(1, round(n * self.zoom)) for n in x.shape[-2:])
         p = probability(F.interpolate(x, size=size, mode="bilinear"))
-        p = F.interpolate(p, size=targets.shape[-2:], mode="bilinear", antialias=True)[0, 0].to(targets.device)
+        height, width = targets.shape[-2:]
+        p = rescaled(p, (height, width), antialias=True)[0, 0].to(targets.device)
         error = ((p - targets[MASK]).abs() * (targets[KNOWN] > 0)).cpu().double().numpy().ravel()
         if error.sum() > 0:
             places = rng.choice(error.size, 4096, p=error / error.sum())

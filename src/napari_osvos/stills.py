@@ -10,6 +10,7 @@ from natsort import natsorted
 
 from napari_osvos.clip import Clip
 from napari_osvos.config import ParentConfig
+from napari_osvos.formats import PICTURE_ENDINGS
 from napari_osvos.intensity import IntensityScale
 from napari_osvos.io import read_clip, read_labels
 from napari_osvos.labels import Labels
@@ -19,6 +20,8 @@ from napari_osvos.simulate import simulate_still
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 _LABELS = (".png", ".tif", ".tiff")
+VOID = 255
+"""In the labels of a picture, what does not count."""
 
 
 def find_still_sets(folder: str | Path) -> dict[str, Path]:
@@ -79,11 +82,38 @@ def read_still_sets(folders: Sequence[str | Path], config: ParentConfig, kind: s
             weight = len(files) ** config.set_exponent / max(len(files), 1)
             for file in files:
                 mark = _labels_of(file, name)
-                image, labels = _single_plane(read_clip(file)), _single_plane(read_labels(mark))
+                image, (labels, known) = _single_plane(read_clip(file)), read_marks(mark)
                 if labels.shape[:2] != image.shape[:2]:
                     raise ValueError(f"{mark} is {_size(labels)} pixels; its image is {_size(image)}.")
                 if labels.any():
-                    yield still_source(image, labels, training_diameter(config), weight, kind)
+                    yield still_source(image, labels, training_diameter(config), weight, kind, known)
+
+
+def read_marks(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels of a still, and where they count.
+
+    In a picture of 8 bits, 255 beside other labels is void; 0 and 255 alone are a mask. In TIFF, and in pictures of
+    16 bits, where labels go on after it, 255 is an object like any other.
+
+    Returns
+    -------
+    labels : (Y, X) int32 array
+        0 where they do not count.
+    known : (Y, X) bool array
+
+    Raises
+    ------
+    ValueError
+        If these are no labels.
+    OSError
+        If the file cannot be read.
+    """
+    still = read_labels(file)
+    labels = _single_plane(still)
+    has_void = file.suffix.lower() in PICTURE_ENDINGS and still.stored_dtype == np.uint8
+    # A mask of 0 and 255 alone was read as 0 and 1.
+    known = labels != VOID if has_void else np.ones(labels.shape, bool)
+    return np.where(known, labels, 0), known
 
 
 def _labels_of(image: Path, name: str) -> Path:

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from napari_osvos.formats import UnreadableFileError, read_picture
+from napari_osvos.formats import read_picture
 from napari_osvos.sampling import Source
-from napari_osvos.stills import still_source
+from napari_osvos.stills import read_marks, still_source
 
 # A frame of DAVIS takes some 4 MB.
 KEPT_IN_MEMORY = 256
-VOID = 255
 
 
 class StoredSource:
@@ -23,7 +22,7 @@ class StoredSource:
     Parameters
     ----------
     image, labels : Path
-        Two pictures of one size. Labels of 0 and 255 alone are a mask; beside others, 255 is what does not count.
+        Two pictures of one size; for what does not count in the labels see `read_marks`.
     diameter : float or None
         Objects come out at about this diameter, in network pixels; None leaves the image as it is.
     weight : float
@@ -51,7 +50,7 @@ class StoredSource:
         OSError
             If a file cannot be read.
         ValueError
-            If the two differ in size.
+            If the two differ in size, or labels are no whole numbers.
         """
         return _read(self.image, self.labels, self._diameter, self._kind)
 
@@ -84,11 +83,8 @@ def opened(source: AnySource) -> Source:
 
 @functools.lru_cache(KEPT_IN_MEMORY)
 def _read(image: Path, labels: Path, diameter: float | None, kind: str) -> Source:
-    pixels, marks = read_picture(image), read_picture(labels, labels=True)
+    pixels, (marks, known) = read_picture(image), read_marks(labels)
     if pixels.shape[:2] != marks.shape:
         there, wanted = (" x ".join(map(str, shape[:2])) for shape in (marks.shape, pixels.shape))
         raise ValueError(f"{labels} is {there} pixels; its image is {wanted}.")
-    if marks.dtype.kind not in "bui":
-        raise UnreadableFileError(f"{labels} holds {marks.dtype} values; labels must be whole numbers.")
-    void = (marks == VOID) & bool(((marks > 0) & (marks < VOID)).any())
-    return still_source(pixels, np.where(void, 0, marks).astype(np.int32), diameter, 1.0, kind, known=~void)
+    return still_source(pixels, marks, diameter, 1.0, kind, known)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from napari_osvos.appearance import grid_tokens
@@ -22,7 +21,7 @@ from napari_osvos.labelling import PlaneMaps
 from napari_osvos.losses import class_probabilities
 from napari_osvos.machine import release_memory
 from napari_osvos.network import OSVOSNet
-from napari_osvos.resampling import Taps, resample
+from napari_osvos.resampling import Taps, resample, rescaled
 
 STRIP = 2**21
 """Pixels of the plane that are normalised or rescaled at a time, where it is tiled."""
@@ -172,7 +171,7 @@ def _whole(
     x = torch.cat(inputs) if len(inputs) > 1 else inputs[0]
     del inputs
     if size != (height, width):
-        x = F.interpolate(x, size=size, mode="bilinear", antialias=look.zoom < 1)
+        x = rescaled(x, size, antialias=look.zoom < 1)
     x = net.pad(x)
     total: Tensor | None = None
     for axes in look.turns:
@@ -188,7 +187,7 @@ def _whole(
     assert total is not None
     maps = total[..., : size[0], : size[1]] / len(look.turns)
     if size != (height, width):
-        maps = F.interpolate(maps, size=(height, width), mode="bilinear", antialias=look.zoom > 1)
+        maps = rescaled(maps, (height, width), antialias=look.zoom > 1)
     return maps
 
 

@@ -55,17 +55,18 @@ def _of_file(path: Path) -> dict[str, Any]:
 def _of_installation(given: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from napari_osvos.device import available_devices, cpu_prefers_bfloat16, describe_device, resolve_device
+    from napari_osvos.device import available_devices, describe_device, precision_name, resolve_device
     from napari_osvos.parent import ParentNetwork
 
     if given.threads:
         torch.set_num_threads(given.threads)
+    in_bfloat16 = precision_name(torch.device("cpu")) == "bfloat16"
     return {
         "versions": versions(),
         "device": describe_device(resolve_device(given.device)),
         "devices": available_devices(),
         "threads": torch.get_num_threads(),
-        "bfloat16 on the CPU": "yes" if cpu_prefers_bfloat16() else "no, it is not faster here",
+        "bfloat16 on the CPU": "yes" if in_bfloat16 else "no, it is not faster here",
         "parents": {name: ParentNetwork.bundled(name).card for name in ParentNetwork.bundled_names()},
     }
 

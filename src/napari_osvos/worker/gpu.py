@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from napari_osvos.device import available_devices, describe_device, fast_precision, resolve_device
+from napari_osvos.device import available_devices, describe_device, precision_name, resolve_device
 from napari_osvos.worker.events import EngineReady
 
 
@@ -15,7 +15,7 @@ def engine_ready() -> EngineReady:
     """Return what the engine says of its device; the time of the start is for the client to fill in."""
     device = resolve_device("auto")
     why, remedy = ("", "") if device.type != "cpu" else why_not_gpu()
-    precision = str(fast_precision(device)).removeprefix("torch.") if device.type == "cpu" else ""
+    precision = precision_name(device) if device.type == "cpu" else ""
     return EngineReady(str(device), describe_device(device), tuple(available_devices()), why, remedy, 0.0, precision)
 
 
