@@ -110,7 +110,10 @@ def test_ctrl_c_outside_of_the_training_keeps_it_too(
         if done == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Console, "progress", lambda *_: contextlib.nullcontext(advance))
+    def progress(console: Console, verb: str, total: int) -> object:
+        return contextlib.nullcontext(advance if verb == "training" else lambda *_: None)
+
+    monkeypatch.setattr(Console, "progress", progress)
     assert main(["train-parent", str(davis), "-o", str(tmp_path / "p"), *SMALL]) == 130
     assert "What was learned in 1 step is in " in _error(capsys)
 

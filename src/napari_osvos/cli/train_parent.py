@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_osvos.cli.console import PROGRAM, Console, duration
 from napari_osvos.cli.options import add_machine, add_reporting, add_settings, refuse_idle, settings_given, settings_of
 from napari_osvos.cli.report import Report, check_outputs
 from napari_osvos.cli.stages import choose_device
 from napari_osvos.config import ParentConfig
+
+if TYPE_CHECKING:
+    from napari_osvos.training_sets import TrainingSet
 
 _FREQUENT = ("network", "schedule", "steps", "images", "seed")
 _EXAMPLES = f"""\
@@ -118,7 +122,9 @@ def train_parent(given: argparse.Namespace, console: Console) -> None:
     report.add(recipe=config.to_dict(), images=images, images_found=found, steps=done, seed=config.seed)
     report.add(outputs=[str(weights)])
     report.write(given.json)
-    console.say(f"{weights}: {config.steps} steps, trained in {duration(report.seconds['train'])}.")
+    console.say(
+        f"{weights}: {config.steps} step{'s' * (config.steps > 1)}, trained in {duration(report.seconds['train'])}."
+    )
 
 
 def _kept(checkpoint: Path, force: bool) -> str:
@@ -152,6 +158,12 @@ def _recipe(given: argparse.Namespace) -> tuple[ParentConfig, Path | None]:
     return config, path
 
 
+def _n_files(training_set: TrainingSet) -> int:
+    """Return how many files of a set are read before training: its pictures are read as they are drawn."""
+    folders = [still / "labels" for still in training_set.stills] + [labels for _, labels in training_set.movies]
+    return sum(sum(1 for _ in folder.iterdir()) if folder.is_dir() else 1 for folder in folders)
+
+
 def _sources(
     given: argparse.Namespace, config: ParentConfig, console: Console
 ) -> tuple[list[Any], list[Any], dict[str, int], dict[str, int]]:
@@ -171,9 +183,12 @@ def _sources(
         sets.extend([name] * len(of_set))
         found[name] = found.get(name, 0) + len(of_set)
 
-    for folder in given.sets:
-        for training_set in find_training_sets(folder, given.split):
+    wanted = [one for folder in given.sets for one in find_training_sets(folder, given.split)]
+    ends = list(itertools.accumulate(map(_n_files, wanted)))
+    with console.progress("reading images", ends[-1] if ends else 0) as advance:
+        for training_set, end in zip(wanted, ends, strict=True):
             add(training_set.name, read_training_set(training_set, config))
+            advance(end, ends[-1], training_set.name)
     for pair in given.sequences:
         add(pair, read_movie(*split_pair(pair), config))
     if config.images is not None and config.images > len(sources):
@@ -181,10 +196,12 @@ def _sources(
     chosen = {id(source) for source in chosen_images(sources, config)}
     drawn = Counter(name for name, source in zip(sets, sources, strict=True) if id(source) in chosen)
     images = {name: drawn[name] for name in found}
-    simulated = []
+    simulated: list[Any] = []
     if config.simulated_share > 0:
-        console.say(f"Simulating {config.simulated_images} images.")
-        simulated = list(simulated_sources(config, config.topology().intensities))
+        with console.progress("simulating images", config.simulated_images) as advance:
+            for source in simulated_sources(config, config.topology().intensities):
+                simulated.append(source)
+                advance(len(simulated), config.simulated_images)
         images["simulated"] = found["simulated"] = len(simulated)
     counts = {name: str(n) if n == found[name] else f"{n} of {found[name]}" for name, n in images.items()}
     console.say(", ".join(f"{name}: {count} images" for name, count in counts.items()) + ".")
