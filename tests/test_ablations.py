@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmark_rows import finished_row
 from PIL import Image
 from toy_files import ToyFiles, write_toy_files
 
@@ -17,7 +18,7 @@ from napari_osvos.benchmark_cell import measure
 from napari_osvos.benchmark_methods import make_method
 from napari_osvos.benchmark_movies import BenchmarkMovie
 from napari_osvos.benchmark_plan import fingerprint, identify, plan, plan_ablations
-from napari_osvos.benchmark_table import COLUMNS, KEY, read_table, write_table
+from napari_osvos.benchmark_table import read_table, write_table
 from napari_osvos.cli import main
 from napari_osvos.config import QUALITIES
 from napari_osvos.io import read_clip, read_labels
@@ -62,8 +63,7 @@ def test_ablations_are_one_command(toy: ToyFiles, capsys: pytest.CaptureFixture[
     planned = plan_ablations([movie], qualities=["fast"], parents=[str(toy.parent)], counts=[1, 2], **facts)
     # an earlier run ended before the last two kinds; each measurement takes seconds for a process of its own
     before = [cell for cell in planned if cell.method not in ("parent-alone", "fast-snapped")]
-    shown = dict.fromkeys(COLUMNS, "0") | {"n_scored": "3", "n_predicted": "3", "J_frames": ""}
-    write_table(table, [shown | dict(zip(KEY, identify(cell), strict=True)) for cell in before])
+    write_table(table, [finished_row(cell) for cell in before])
     words = ["benchmark", f"{toy.movie}:{toy.truth}", "-o", str(table), "--threads", "1", "--device", "cpu"]
     words += ["--parents", str(toy.parent), "--steps", "1", "--ablations", "--methods", "fast", "--frames", "1,2"]
     assert main(words) == 0, capsys.readouterr().err
@@ -97,8 +97,7 @@ def test_parents_from_fewer_images_are_trained_by_the_same_command(
     movie, facts = BenchmarkMovie("movie", toy.movie, toy.truth), {"device": "cpu", "threads": 1, "steps": 1}
     # what has to do with another parent was measured before; each measurement takes seconds for a process of its own
     before = plan_ablations([movie], qualities=["fast"], parents=[str(toy.parent)], counts=[1], **facts)
-    shown = dict.fromkeys(COLUMNS, "0") | {"n_scored": "3", "n_predicted": "3", "J_frames": ""}
-    write_table(table, [shown | dict(zip(KEY, identify(cell), strict=True)) for cell in before])
+    write_table(table, [finished_row(cell) for cell in before])
     words = ["benchmark", f"{toy.movie}:{toy.truth}", "-o", str(table), "--threads", "1", "--device", "cpu"]
     words += ["--parents", str(toy.parent), "--steps", "1", "--ablations", "--methods", "fast", "--frames", "1"]
     words += ["--train-on", str(stills), "--parent-network", "tiny", "--parent-steps", "2"]
